@@ -7,13 +7,11 @@ final usage may be in it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-_LINE_END = re.compile(rb"\n|\r\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +71,17 @@ class Reader:
 
     def _read(self, chunk: bytes) -> list[Event]:
         events = []
-        done = 0
-        for line_end in _LINE_END.finditer(chunk):
-            line = chunk[done : line_end.start()]
+        end = self._offset
+        for line in chunk.splitlines(keepends=True):
+            end += len(line)
+            text = line.rstrip(b"\r\n")
+            if len(text) == len(line):  # the chunk's last line goes on in the next one
+                self._pieces.append(line)
+                break
             if self._pieces:
-                line = b"".join((*self._pieces, line))
+                text = b"".join((*self._pieces, text))
                 self._pieces.clear()
-            done = line_end.end()
-            end = self._offset + done
-            if not self._take(line):
+            if not self._take(text):
                 event = self._event(end)
                 if event:
                     events.append(event)
@@ -89,9 +89,7 @@ class Reader:
                 self._name = b""
                 self._data.clear()
             self._line_start = end
-        self._offset += len(chunk)
-        if done < len(chunk):
-            self._pieces.append(chunk[done:])
+        self._offset = end
         self._bound()
         return events
 
