@@ -1,0 +1,36 @@
+"""Money is counted in integer nanodollars (1e-9 $). Dollars exist only at the edges: settings, JSON, headers."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+
+NANO = 10**9
+MAX_DOLLARS = 10**9
+
+
+def to_nano(dollars: int | float | str | Decimal) -> int:
+    """Nanodollars for an amount as it is written (0.1 is a tenth), rounded up as every cost is.
+
+    Raises ValueError when it isn't a number, or is above a billion dollars.
+    """
+    if isinstance(dollars, bool):
+        raise ValueError("not an amount in dollars")
+    try:
+        amount = Decimal(str(dollars))
+    except InvalidOperation:
+        raise ValueError("not an amount in dollars") from None
+    if not amount.is_finite() or not -MAX_DOLLARS <= amount <= MAX_DOLLARS:
+        raise ValueError("not an amount of at most a billion dollars")
+    return int(amount.scaleb(9).to_integral_value(ROUND_CEILING))
+
+
+def to_dollars(nano: int) -> float:
+    """Dollars for JSON: the float that prints as the exact amount."""
+    return nano / NANO
+
+
+def show(nano: int) -> str:
+    """Dollars for people and headers, exact and without exponent: `0.000012`, `0.09`, `0`."""
+    whole, rest = divmod(abs(nano), NANO)
+    sign = "-" if nano < 0 else ""
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
