@@ -6,6 +6,7 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 NANO = 10**9
 MAX_DOLLARS = 10**9
+_ONE_NANO = Decimal("1e-9")
 
 
 def to_nano(dollars: int | float | str | Decimal) -> int:
@@ -21,7 +22,7 @@ def to_nano(dollars: int | float | str | Decimal) -> int:
         raise ValueError("not an amount in dollars") from None
     if not amount.is_finite() or not -MAX_DOLLARS <= amount <= MAX_DOLLARS:
         raise ValueError("not an amount of at most a billion dollars")
-    return int(amount.scaleb(9).to_integral_value(ROUND_CEILING))
+    return int(amount.quantize(_ONE_NANO, ROUND_CEILING).scaleb(9))
 
 
 def to_dollars(nano: int) -> float:
