@@ -11,6 +11,7 @@ import re
 import secrets as random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import jwt
@@ -107,17 +108,15 @@ def verify(token: str, *, secrets: Sequence[str], salts: Mapping[str, str], now:
     has none, any salt passes, as in the original AI Pipe: removing a salt lifts the condition.
     Raises NotAuthenticated with a sentence that never repeats the token.
     """
-    payload = _payload(token, secrets)
-    try:
-        claims = _claims(payload)
-    except ValueError:
-        raise _invalid() from None
+    if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+        raise _invalid()
+    claims, given_salt = _signed(token, tuple(secrets))
     if claims.issued is not None and claims.issued > now + SKEW_SECONDS:
         raise _invalid()
     if claims.expires is not None and claims.expires <= now:
         raise NotAuthenticated(f"This AI Pipe token has expired. {_HOW_TO_GET_ONE}")
     salt = salts.get(claims.email)
-    if salt is not None and not _same(salt, payload.get("salt")):
+    if salt is not None and not _same(salt, given_salt):
         raise NotAuthenticated(
             f"This AI Pipe token is no longer valid: its owner's tokens were reset. {_HOW_TO_GET_ONE}"
         )
@@ -158,28 +157,33 @@ def plausible_email(email: object) -> str:
     return email.lower()
 
 
-def _payload(token: str, secrets: Sequence[str]) -> dict[str, Any]:
-    if len(token) > MAX_TOKEN_BYTES or not token.isascii():
-        raise _invalid()
+@lru_cache(maxsize=2048)
+def _signed(token: str, secrets: tuple[str, ...]) -> tuple[Claims, object]:
+    """What never changes about a token: its claims and its salt. Times and salts are judged at each call."""
     for secret in secrets:
         try:
             # orjson, unlike the standard library, refuses NaN and Infinity.
             payload = orjson.loads(_SIGNER.decode(token, secret, algorithms=["HS256"]))
         except (jwt.PyJWTError, orjson.JSONDecodeError):
             continue
-        if isinstance(payload, dict):
-            return payload
+        try:
+            return _claims(payload)
+        except ValueError:
+            break
     raise _invalid()
 
 
-def _claims(payload: dict[str, Any]) -> Claims:
-    return Claims(
+def _claims(payload: object) -> tuple[Claims, object]:
+    if not isinstance(payload, dict):
+        raise ValueError("not an object")
+    claims = Claims(
         email=plausible_email(payload.get("email")),
         app=_text(payload.get("app")),
         issued=_time(payload.get("iat")),
         expires=_time(payload.get("exp")),
         jti=_text(payload.get("jti")),
     )
+    return claims, payload.get("salt")
 
 
 def _text(value: object) -> str | None:

@@ -182,6 +182,14 @@ def test_a_salt_matters_only_to_its_owner_and_only_while_configured() -> None:
     assert check(signed({"email": EMAIL, "salt": "old"}), salts={"bob@example.com": "pepper"}).email == EMAIL
 
 
+def test_a_token_that_was_good_a_moment_ago_is_judged_anew() -> None:
+    token = issue(EMAIL, secret=SECRET, now=NOW, days=1)
+    assert check(token) == check(token)
+    assert "expired" in refusal(token, now=NOW + 86_400)
+    assert "reset" in refusal(token, salts={EMAIL: "pepper"})
+    assert "not valid" in refusal(token, secrets=[OLD_SECRET])
+
+
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_garbage_is_refused_and_never_an_error(token: str) -> None:
     with pytest.raises(NotAuthenticated):
