@@ -1,0 +1,62 @@
+"""AI Pipe: static web apps call LLM APIs with a token and a small budget, instead of a key of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from aipipe import budgets, providers, settings, upstream
+from aipipe.ledger import open_ledger
+from aipipe.metering import Metering
+from aipipe.pricing import Prices
+from aipipe.services import Services
+from aipipe.views import account, gateway, health, responses, usage
+
+__version__ = "0.1.0"
+
+
+def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -> Flask:
+    """The app, wired from its settings. `dev` is for `aipipe dev` alone: it lets anyone sign in as anybody.
+
+    Call it in the process that serves: what it opens does not survive a fork.
+
+    Raises:
+        ConfigError: a setting can't be used; the message says what to write instead.
+        LedgerUnavailable: the ledger can't be opened.
+    """
+    config = settings.load(os.environ if environ is None else environ, dev=dev)
+
+    app = Flask(__name__)
+    app.secret_key = config["AIPIPE_SECRET"]
+    app.config["MAX_CONTENT_LENGTH"] = config["MAX_BODY_BYTES"]
+    app.url_map.merge_slashes = False  # another spelling of a path is another path
+    if hops := config["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+
+    ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
+    ledger.sweep()
+    app.extensions["aipipe"] = Services(
+        config=config,
+        dev=dev,
+        ledger=ledger,
+        metering=Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"]),
+        providers=providers.build(config),
+        prices=Prices(config["PRICES"]),
+        budgets=budgets.parse(config["BUDGET"]),
+        pool=upstream.Pool(
+            upstream.Limits(
+                connect=config["CONNECT_TIMEOUT"],
+                first_byte=config["FIRST_BYTE_TIMEOUT"],
+                idle=config["IDLE_TIMEOUT"],
+                request=config["REQUEST_TIMEOUT"],
+            )
+        ),
+    )
+
+    responses.init_app(app)
+    for view in (account, usage, health, gateway):
+        app.register_blueprint(view.bp)
+    return app

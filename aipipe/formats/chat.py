@@ -1,0 +1,123 @@
+"""Chat completions: https://platform.openai.com/docs/api-reference/chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aipipe.admission import SHORTEST_ANSWER, WHOLE_ANSWER, Ask
+from aipipe.formats.base import (
+    JSON,
+    TEMPLATE_BYTES,
+    Context,
+    Reader,
+    Reading,
+    count,
+    data_event,
+    inline_bytes,
+    objects,
+    parse,
+    refuse_fields,
+    refuse_kinds,
+)
+from aipipe.sse import Event
+from aipipe.usage_parsing import Flavour
+
+CHAT = Flavour("openai", "chat")
+TOOLS = frozenset({"function", "custom"})
+PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "thinking", "reasoning"})
+NO_PRICE = {
+    "web_search_options": "searches are billed per call",
+    "plugins": "they are billed per call",
+    "preset": "it belongs to the operator's account",
+}
+
+
+def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
+    """The content parts of all messages."""
+    for message in messages:
+        yield from objects(message, "content")
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """`cap_field` is the one that goes upstream when the caller set none."""
+
+    cap_field: str = "max_tokens"
+
+    def ask(self, body: JSON, context: Context) -> Ask:
+        refuse_fields(body, NO_PRICE)
+        refuse_kinds(objects(body, "tools"), TOOLS, "tools")
+        images = inline = 0
+        for part in parts(objects(body, "messages")):
+            refuse_kinds(iter([part]), PARTS, "content parts")
+            if part.get("type") == "image_url":
+                image = part.get("image_url")
+                images += 1
+                inline += inline_bytes(image.get("url") if isinstance(image, dict) else image)
+        return Ask(
+            input_bytes=context.size - inline + TEMPLATE_BYTES,
+            input_tokens=images * context.limits.image,
+            cap=count(body, "max_completion_tokens") or count(body, "max_tokens"),
+            most=context.limits.most,
+            choices=count(body, "n", most=128) or 1,
+            least=WHOLE_ANSWER if context.limits.thinks else SHORTEST_ANSWER,
+        )
+
+    def cap(self, body: JSON, tokens: int | None) -> None:
+        if tokens is not None:
+            set_already = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
+            for name in set_already or [self.cap_field]:
+                body[name] = tokens
+        ask_for_usage(body)
+
+    def read(self, answer: JSON) -> Reading:
+        return read_choices(answer, CHAT)
+
+    def watch(self) -> ChoicesWatch:
+        return ChoicesWatch(CHAT)
+
+    def failure(self, message: str) -> bytes:
+        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})
+
+
+def ask_for_usage(body: JSON) -> None:
+    if body.get("stream"):
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+
+
+def read_choices(answer: JSON, flavour: Flavour) -> Reading:
+    reader = Reader(flavour)
+    reader.take(answer)
+    reader.reading.identify(answer)
+    return reader.reading
+
+
+def written(choice: dict[str, Any]) -> Iterator[object]:
+    """Every text of a choice in a stream's chunk: what is said, thought, refused, or passed to a tool."""
+    yield choice.get("text")
+    delta = choice.get("delta")
+    if isinstance(delta, dict):
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            yield delta.get(name)
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            yield (call.get("function") or {}).get("arguments")
+
+
+class ChoicesWatch(Reader):
+    """Follows a stream of chat or completion chunks, which ends with `data: [DONE]`."""
+
+    def see(self, event: Event) -> bool:
+        if event.data == b"[DONE]":
+            return True
+        chunk = parse(event.data)
+        if chunk is not None:
+            self.take(chunk)
+            self.reading.identify(chunk)
+            for choice in chunk.get("choices") or ():
+                for text in written(choice):
+                    self.reading.wrote(text)
+        return False

@@ -1,0 +1,38 @@
+"""The older completions: https://platform.openai.com/docs/api-reference/completions."""
+
+from __future__ import annotations
+
+from aipipe.admission import Ask
+from aipipe.formats.base import JSON, Context, Reading, count, data_event
+from aipipe.formats.chat import CHAT, ChoicesWatch, ask_for_usage, read_choices
+
+DEFAULT_CAP = 16  # the provider's own; always sent, since others' is "no limit"
+
+
+class Completions:
+    def ask(self, body: JSON, context: Context) -> Ask:
+        prompt = body.get("prompt")
+        prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+        answers = max(count(body, "n", most=128) or 1, count(body, "best_of", most=128) or 1)
+        return Ask(
+            input_bytes=context.size,
+            cap=count(body, "max_tokens", least=0) if body.get("max_tokens") is not None else DEFAULT_CAP,
+            most=context.limits.most,
+            choices=answers * prompts,
+        )
+
+    def cap(self, body: JSON, tokens: int | None) -> None:
+        if tokens is not None:
+            body["max_tokens"] = tokens
+        elif body.get("max_tokens") is None:
+            body["max_tokens"] = DEFAULT_CAP
+        ask_for_usage(body)
+
+    def read(self, answer: JSON) -> Reading:
+        return read_choices(answer, CHAT)
+
+    def watch(self) -> ChoicesWatch:
+        return ChoicesWatch(CHAT)
+
+    def failure(self, message: str) -> bytes:
+        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})

@@ -1,0 +1,57 @@
+"""Which headers go upstream, and which come back. Pure: lists of pairs in, lists of pairs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+Headers = list[tuple[str, str]]
+
+# https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
+HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+STAY_HERE = HOP_BY_HOP | {
+    "host", "content-length", "accept-encoding", "cookie", "origin", "referer", "forwarded", "x-real-ip", "expect",
+    "authorization", "x-api-key", "x-goog-api-key",
+}  # fmt: skip
+STAY_HERE_FROM_SHARED_KEY = frozenset({"openai-organization", "openai-project", "anthropic-beta"})
+# A provider speaks for its own site, not for ours; and about the operator's account, not to its users.
+STAY_THERE = HOP_BY_HOP | {
+    "server", "date", "strict-transport-security", "alt-svc", "clear-site-data", "content-security-policy", "link",
+    "nel", "report-to", "reporting-endpoints", "refresh", "service-worker-allowed",
+}  # fmt: skip
+ABOUT_THE_ACCOUNT = frozenset({"openai-organization", "openai-project", "anthropic-organization-id", "set-cookie"})
+
+
+def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
+    values = (value for name, value in headers if name.lower() == "connection")
+    return {name.strip().lower() for value in values for name in value.split(",")}
+
+
+def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: bool) -> Headers:
+    """The caller's headers for their way upstream, and the key's; `shared` when that is the operator's.
+
+    Identity encoding is asked for, since an answer that can't be read can't be priced.
+    """
+    left = STAY_HERE | _named_by_connection(caller) | {name.lower() for name in credentials}
+    if shared:
+        left |= STAY_HERE_FROM_SHARED_KEY
+    kept = [
+        (name, value)
+        for name, value in caller
+        if name.lower() not in left and not name.lower().startswith(("x-forwarded-", "cf-", "sec-"))
+    ]
+    return [*kept, *credentials.items(), ("Accept-Encoding", "identity")]
+
+
+def answer_headers(provider: Headers, *, shared: bool) -> Headers:
+    """A provider's headers for their way to the caller; ours (CORS, cost) come on top."""
+    left = STAY_THERE | _named_by_connection(provider)
+    if shared:
+        left |= ABOUT_THE_ACCOUNT
+    return [
+        (name, value)
+        for name, value in provider
+        if name.lower() not in left and not name.lower().startswith(("access-control-", "x-aipipe-"))
+    ]

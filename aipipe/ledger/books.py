@@ -1,0 +1,96 @@
+"""Reading the books: what was spent, by whom and when. Nothing here changes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from aipipe.ledger.sqlite import Execute, SQLite
+from aipipe.ledger.types import Day, Entry, Grant, Hold, Purpose, Usages
+
+PURPOSE = "email, app, provider, model, endpoint"
+HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
+
+
+class Books:
+    """The ledger's questions. Each is one query, answered as the database stood at one moment."""
+
+    def __init__(self, database: SQLite) -> None:
+        self._database = database
+
+    def spent(self, email: str, since: date) -> int:
+        """What `email` has been charged since the beginning of the day `since`."""
+        return spent_since(self._database.read, email, since)[0]
+
+    def daily(self, email: str | None, first: date, last: date) -> list[Day]:
+        """Cost by person and day, both ends included, newest date first; of everybody where `email` is None."""
+        rows = self._database.read(
+            "SELECT email, date, SUM(cost) FROM spend WHERE date BETWEEN ? AND ?"
+            + (" AND email = ?" if email is not None else "")
+            + " GROUP BY date, email ORDER BY date DESC, email",
+            [first.isoformat(), last.isoformat(), *([email] if email is not None else [])],
+        )
+        return [Day(*row) for row in rows]
+
+    def entries(self, email: str, limit: int = 100) -> list[Entry]:
+        """The person's last entries, newest first."""
+        columns = ", ".join(Entry.__dataclass_fields__)
+        rows = self._database.read(
+            f"SELECT {columns} FROM entry WHERE email = ? ORDER BY time DESC, id DESC LIMIT ?",
+            [email, limit],
+        )
+        return [Entry(*row) for row in rows]
+
+    def answer(self, email: str, answer_id: str) -> Usages | None:
+        """The tokens of the answer that `email` got under this id, or None: not theirs, or not known."""
+        rows = self._database.read(
+            "SELECT input_tokens, output_tokens, cached_tokens FROM entry WHERE answer_id = ? AND email = ?"
+            " ORDER BY id DESC LIMIT 1",
+            [answer_id, email],
+        )
+        return Usages(*rows[0]) if rows and answer_id else None
+
+    def holds(self) -> list[Hold]:
+        """All that is not resolved yet, places in line included."""
+        return [hold_of(row) for row in self._database.read(f"SELECT {HOLD} FROM hold ORDER BY id")]
+
+    def balanced(self) -> bool:
+        """Whether the roll-ups equal the sums of the entries, for every person, day, provider, model and app."""
+        by = "email, date, provider, model, app"
+        entries = f"SELECT {by}, SUM(cost) FROM entry GROUP BY {by}"
+        rollups = f"SELECT {by}, cost FROM spend"
+        only_entries = f"SELECT * FROM ({entries} EXCEPT {rollups}) AS a"
+        only_rollups = f"SELECT * FROM ({rollups} EXCEPT {entries}) AS b"
+        return not self._database.read(f"{only_entries} UNION ALL {only_rollups}")
+
+    def void_before(self, email: str) -> float | None:
+        """The moment before which the person's tokens are void, if they ever reset them."""
+        rows = self._database.read("SELECT void_before FROM account WHERE email = ?", [email])
+        return float(rows[0][0]) if rows else None
+
+    def ping(self) -> None:
+        """Raises `LedgerUnavailable` unless the database answers."""
+        self._database.read("SELECT version FROM schema_version")
+
+
+def spent_since(execute: Execute, email: str, since: date) -> tuple[int, str | None]:
+    spent, oldest = execute(
+        "SELECT COALESCE(SUM(cost), 0), MIN(CASE WHEN cost > 0 THEN date END) FROM spend WHERE email = ? AND date >= ?",
+        [email, since.isoformat()],
+    )[0]
+    return int(spent), oldest
+
+
+def day_of(moment: float) -> str:
+    """The UTC date of a moment, as the ledger writes it."""
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+
+
+def hold_of(row: tuple[Any, ...]) -> Hold:
+    number, email, app, provider, model, endpoint, amount, estimate, tokens_in, tokens_out, created = row
+    return Hold(
+        number,
+        Purpose(email, app, provider, model, endpoint),
+        Grant(amount, estimate, Usages(tokens_in, tokens_out)),
+        created,
+    )

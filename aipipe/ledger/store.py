@@ -1,0 +1,270 @@
+"""The ledger: holds are made, resolved and swept here, and entries appended.
+
+Every public method is one transaction. Nothing here knows HTTP, prices or providers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
+from aipipe.ledger.schema import MOST
+from aipipe.ledger.sqlite import Execute, SQLite
+from aipipe.ledger.types import Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
+from aipipe.ledger.workers import Worker
+
+Decide = Callable[[Funds], Grant | Wait]
+
+
+class Ledger(Books):
+    """Holds, entries and roll-ups of one database. Safe to share between the greenlets and threads of one process."""
+
+    def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(database)
+        self._clock = clock
+        self._worker = Worker(database.folder)
+
+    def close(self) -> None:
+        self._worker.close()
+        self._database.close()
+
+    # Holds
+
+    def admit(
+        self,
+        purpose: Purpose,
+        decide: Decide,
+        *,
+        limit: int,
+        since: date,
+        expires: float,
+        ticket: int = 0,
+        count_recent: bool = False,
+    ) -> Hold | Wait:
+        """Asks `decide` what the person's funds allow, and carries it out in the same transaction.
+
+        A `Grant` becomes a hold. A `Wait` becomes a place in line, named by its `ticket`: pass that to the
+        next try, and to `release` when giving up. Whatever `decide` raises leaves the ledger as it was.
+        """
+
+        def work(execute: Execute) -> Hold | Wait:
+            now = self._clock()
+            decision = decide(self._funds(execute, purpose.email, limit, since, ticket, now, count_recent))
+            if isinstance(decision, Wait):
+                place = ticket or self._insert_hold(execute, purpose, "waiting", Grant(0, 0, Usages()), now, expires)
+                return Wait(place)
+            if ticket:
+                execute("DELETE FROM hold WHERE id = ?", [ticket])
+            number = self._insert_hold(execute, purpose, "admitted", decision, now, expires)
+            return Hold(number, purpose, decision, now)
+
+        return self._database.write(work)
+
+    def is_next(self, email: str, ticket: int) -> bool:
+        """Whether nobody waits before `ticket`: a cheap look before the next `admit`."""
+        rows = self._database.read(
+            "SELECT COUNT(*) FROM hold WHERE email = ? AND state = 'waiting' AND id < ?", [email, ticket]
+        )
+        return bool(rows[0][0] == 0)
+
+    def _funds(
+        self,
+        execute: Execute,
+        email: str,
+        limit: int,
+        since: date,
+        ticket: int,
+        now: float,
+        count_recent: bool,
+    ) -> Funds:
+        spent, oldest = spent_since(execute, email, since)
+        held, ahead, live = execute(
+            "SELECT COALESCE(SUM(amount), 0),"
+            " COALESCE(SUM(CASE WHEN state = 'waiting' AND (? = 0 OR id < ?) THEN 1 ELSE 0 END), 0),"
+            " COALESCE(SUM(CASE WHEN state <> 'waiting' AND created > ? THEN 1 ELSE 0 END), 0)"
+            " FROM hold WHERE email = ?",
+            [ticket, ticket, now - 60, email],
+        )[0]
+        recent = int(live) + (self._finished(execute, email, now - 60) if count_recent else 0)
+        return Funds(limit, spent, int(held), int(ahead), recent, oldest)
+
+    @staticmethod
+    def _finished(execute: Execute, email: str, after: float) -> int:
+        rows = execute(
+            "SELECT COUNT(*) FROM entry WHERE email = ? AND time > ? AND ended IN ('complete', 'partial')",
+            [email, after],
+        )
+        return int(rows[0][0])
+
+    def _insert_hold(
+        self, execute: Execute, purpose: Purpose, state: str, grant: Grant, now: float, expires: float
+    ) -> int:
+        rows = execute(
+            f"INSERT INTO hold (state, {PURPOSE}, amount, estimate, input_tokens, output_tokens, worker,"
+            " created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            [
+                state,
+                *_purpose_values(purpose),
+                bounded(grant.amount),
+                bounded(grant.estimate),
+                grant.usages.input_tokens,
+                grant.usages.output_tokens,
+                self._worker.name,
+                now,
+                expires,
+            ],
+        )
+        return int(rows[0][0])
+
+    def mark_sent(self, hold: Hold) -> None:
+        """From here on the provider may bill: if this worker dies, the hold's estimate is charged."""
+        self._database.write(lambda execute: execute("UPDATE hold SET state = 'sent' WHERE id = ?", [hold.id]))
+
+    def release(self, number: int) -> bool:
+        """Gives a hold, or a place in line, back without an entry. False when it was resolved before."""
+        rows = self._database.write(lambda execute: execute("DELETE FROM hold WHERE id = ? RETURNING id", [number]))
+        return bool(rows)
+
+    def settle(
+        self,
+        hold: Hold,
+        *,
+        cost: int,
+        usages: Usages,
+        status: int,
+        ended: Ended,
+        answer_id: str = "",
+        since: date | None = None,
+    ) -> Settled | None:
+        """Turns a hold into an entry. None when the hold was resolved before: then nothing is booked.
+
+        The entry bears the date of its admission: the money leaves the budget that it was taken from.
+        """
+
+        def work(execute: Execute) -> Settled | None:
+            if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
+                return None
+            charged = bounded(cost)
+            self._append(
+                execute,
+                self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id),
+            )
+            first = since or date.fromisoformat(day_of(hold.created))
+            return Settled(charged, spent_since(execute, hold.purpose.email, first)[0])
+
+        return self._database.write(work)
+
+    def _entry(self, hold: Hold, *, cost: int, usages: Usages, status: int, ended: Ended, answer_id: str) -> Entry:
+        now = self._clock()
+        return Entry(
+            time=now,
+            date=day_of(hold.created),
+            **asdict(hold.purpose),
+            **asdict(usages),
+            cost=cost,
+            status=status,
+            ended=ended,
+            answer_id=answer_id[:200],
+            duration=min(2**31 - 1, max(0, round((now - hold.created) * 1000))),
+        )
+
+    def sweep(self) -> int:
+        """Resolves the holds of dead workers and those that have expired; returns how many.
+
+        What was never sent is released. What was sent is charged its estimate and marked `partial`.
+        """
+        rows = self._database.read("SELECT id, worker, expires FROM hold")
+        dead = {name for name in {row[1] for row in rows} if self._worker.is_dead(name)}
+        now = self._clock()
+        lost = [number for number, worker, expires in rows if worker in dead or expires < now]
+        swept = [self._resolve(number) for number in lost]
+        self._worker.bury()
+        return sum(swept)
+
+    def _resolve(self, number: int) -> bool:
+        def work(execute: Execute) -> bool:
+            rows = execute(f"DELETE FROM hold WHERE id = ? RETURNING state, {HOLD}", [number])
+            if rows and rows[0][0] == "sent":
+                hold = hold_of(rows[0][1:])
+                cost, usages = hold.grant.estimate, hold.grant.usages
+                self._append(
+                    execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id="")
+                )
+            return bool(rows)
+
+        return self._database.write(work)
+
+    # Entries
+
+    def _append(self, execute: Execute, entry: Entry) -> None:
+        columns = asdict(entry)
+        places = ", ".join("?" * len(columns))
+        execute(f"INSERT INTO entry ({', '.join(columns)}) VALUES ({places})", list(columns.values()))
+        request = 1 if entry.ended in ("complete", "partial") else 0
+        execute(
+            "INSERT INTO spend (email, date, provider, model, app, cost, input_tokens, output_tokens, cached_tokens,"
+            " requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (email, date, provider, model, app) DO UPDATE SET cost = spend.cost + excluded.cost,"
+            " input_tokens = spend.input_tokens + excluded.input_tokens,"
+            " output_tokens = spend.output_tokens + excluded.output_tokens,"
+            " cached_tokens = spend.cached_tokens + excluded.cached_tokens,"
+            " requests = spend.requests + excluded.requests",
+            [
+                entry.email,
+                entry.date,
+                entry.provider,
+                entry.model,
+                entry.app,
+                entry.cost,
+                entry.input_tokens,
+                entry.output_tokens,
+                entry.cached_tokens,
+                request,
+            ],
+        )
+
+    def adjust(self, email: str, day: date, cost: int) -> int:
+        """Appends the entry that makes the day's total `cost`; returns its amount, of either sign."""
+        return self._set_total(email, day, cost, "adjusted")
+
+    def _set_total(self, email: str, day: date, cost: int, ended: Ended) -> int:
+        def work(execute: Execute) -> int:
+            total = execute(
+                "SELECT COALESCE(SUM(cost), 0) FROM spend WHERE email = ? AND date = ?",
+                [email, day.isoformat()],
+            )[0][0]
+            difference = bounded(cost) - int(total)
+            if difference:
+                self._append(execute, Entry(
+                    time=self._clock(), date=day.isoformat(), email=email, app="", provider="", model="", endpoint="",
+                    input_tokens=0, output_tokens=0, cached_tokens=0, cost=difference, status=200, ended=ended,
+                    answer_id="", duration=0,
+                ))  # fmt: skip
+            return difference
+
+        return self._database.write(work)
+
+    def reset_tokens(self, email: str) -> float:
+        """Makes every token of `email` issued before now void; returns that moment."""
+        now = self._clock()
+        self._database.write(
+            lambda execute: execute(
+                "INSERT INTO account (email, void_before) VALUES (?, ?)"
+                " ON CONFLICT (email) DO UPDATE SET void_before = excluded.void_before",
+                [email, now],
+            )
+        )
+        return now
+
+
+def bounded(cost: int) -> int:
+    """The cost, unless it is beyond what the ledger may hold: nothing real is."""
+    return max(-MOST, min(MOST, cost))
+
+
+def _purpose_values(purpose: Purpose) -> list[Any]:
+    return [purpose.email, purpose.app, purpose.provider, purpose.model, purpose.endpoint]

@@ -1,0 +1,117 @@
+"""The rows that go into the ledger and come out of it. Money is in nanodollars, times in seconds since 1970."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Ended = Literal["complete", "partial", "adjusted", "imported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Who spends, and what for. `app` is empty for a personal token."""
+
+    email: str
+    app: str
+    provider: str
+    model: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What a decision about admission may rest on, read in the very transaction that carries it out.
+
+    `recent` counts the requests of the last minute, `ahead` those that already wait in line, `oldest` is
+    the first date in the window with spending (`YYYY-MM-DD`).
+    """
+
+    limit: int
+    spent: int
+    held: int
+    ahead: int
+    recent: int
+    oldest: str | None
+
+    @property
+    def available(self) -> int:
+        return self.limit - self.spent - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Usages:
+    """Tokens of one request, as its entry keeps them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Admitted: set `amount` aside. `estimate` and `usages` are booked only if the worker dies on the way.
+
+    The answer may have `tokens` for each choice; `cap` is that number where it must be told to the provider, and
+    `capped` says that more was wanted.
+    """
+
+    amount: int
+    estimate: int
+    usages: Usages
+    tokens: int = 0
+    cap: int | None = None
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now: others hold the money, and some of it will come back."""
+
+    ticket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside. Resolved exactly once: settled, released or swept."""
+
+    id: int
+    purpose: Purpose
+    grant: Grant
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. `duration` is in milliseconds."""
+
+    time: float
+    date: str
+    email: str
+    app: str
+    provider: str
+    model: str
+    endpoint: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: int
+    status: int
+    ended: Ended
+    answer_id: str
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement did: the cost that was booked, and what its owner has spent since the window began."""
+
+    cost: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    email: str
+    date: str
+    cost: int

@@ -1,0 +1,239 @@
+"""The only place where money moves: a request is admitted with a hold, and its hold is resolved exactly once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TypeVar
+
+from aipipe.admission import BYTES_PER_TOKEN, LONGEST_LINE, TYPICAL_ANSWER, needed, share
+from aipipe.budgets import Budget, frees_on, window_start
+from aipipe.errors import AppError, BudgetExceeded, LedgerUnavailable, RateLimited
+from aipipe.formats import Reading
+from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
+from aipipe.money import show
+from aipipe.providers import Call
+from aipipe.tokens import Identity
+
+RETRY_AFTER = 2
+LOOK_AGAIN = 0.05  # seconds between two looks at the line
+SWEEP_EVERY = 15.0  # seconds: a dead worker's holds come back well within a minute
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class ClientGone(AppError):
+    """The caller left while waiting in line; nobody reads this."""
+
+    status = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a request cost and what is left of its owner's budget, in nanodollars."""
+
+    cost: int
+    remaining: int
+
+
+class Metering:
+    """Admission for one process. `patience` is how long, in seconds, a request waits for money that others hold."""
+
+    def __init__(self, ledger: Ledger, *, patience: float, request_limit: float) -> None:
+        self.ledger = ledger
+        self._patience = patience
+        self._request_limit = request_limit
+        self._keeper = Keeper(ledger)
+
+    def admit(self, identity: Identity, budget: Budget, call: Call, gone: Callable[[], bool]) -> Charge:
+        """Sets the money for a request aside, waiting in line where that helps. `gone` tells that the caller left.
+
+        Raises:
+            BudgetExceeded: the budget can't pay for the request, even with nothing else under way.
+            RateLimited: other requests hold the money, or there were too many of late.
+        """
+        self._keeper.start()
+        purpose = Purpose(identity.email, identity.app or "", call.provider.name, call.model, call.endpoint.name)
+        today = datetime.now(UTC).date()
+        since = window_start(today, budget.days)
+        patience = time.monotonic() + self._patience
+        ticket = 0
+        try:
+            while True:
+                if not ticket or self.ledger.is_next(identity.email, ticket):
+                    outcome = self.ledger.admit(
+                        purpose,
+                        lambda funds: decide(call, budget, funds),
+                        limit=budget.limit,
+                        since=since,
+                        expires=time.time() + self._request_limit + self._patience + 60,
+                        ticket=ticket,
+                        count_recent=budget.rpm is not None,
+                    )
+                    if isinstance(outcome, Hold):
+                        ticket = 0
+                        return Charge(self.ledger, self._keeper, call, outcome, budget, since)
+                    ticket = outcome.ticket
+                if gone():
+                    raise ClientGone("The client left.")
+                if time.monotonic() > patience:
+                    raise busy()
+                time.sleep(LOOK_AGAIN)
+        finally:
+            if ticket:
+                self.ledger.release(ticket)
+
+
+def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
+    """What a request gets of its owner's funds. Pure, but for what it raises (see `Metering.admit`)."""
+    if budget.rpm is not None and funds.recent >= budget.rpm:
+        raise RateLimited(
+            f"AI Pipe allows you {budget.rpm} requests a minute. Try again a little later.",
+            retry_after=max(1, 60 // budget.rpm),
+        )
+    idle = funds.held <= 0 and not funds.ahead
+    found = None if funds.ahead and not call.card.free else share(call.ask, call.card, funds.available, alone=idle)
+    if found:
+        return grant(call, found.amount, found.tokens)
+    if not idle and share(call.ask, call.card, funds.limit - funds.spent, alone=True):
+        if funds.ahead >= LONGEST_LINE:
+            raise busy()
+        return Wait()
+    raise exhausted(call, budget, funds)
+
+
+def grant(call: Call, amount: int, tokens: int) -> Grant:
+    ask = call.ask
+    likely = min(TYPICAL_ANSWER, tokens) * ask.choices
+    # The cap travels unless it changes nothing: it is the caller's own, or stands for a maximum that we don't know.
+    told = tokens if tokens != ask.cap and not (ask.cap is None and ask.most is None and tokens == ask.want) else None
+    return Grant(
+        amount=amount,
+        estimate=call.guess(ask.likely, likely),
+        usages=Usages(ask.likely, likely),
+        cap=told if ask.output and not call.card.free else None,
+        capped=tokens < (ask.want if ask.cap is None else ask.cap),
+        tokens=tokens,
+    )
+
+
+def busy() -> RateLimited:
+    return RateLimited(
+        "AI Pipe is holding the rest of your budget for your other requests, which have not finished. Try again soon.",
+        retry_after=RETRY_AFTER,
+    )
+
+
+def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
+    left = show(max(0, funds.limit - funds.spent))
+    sentence = (
+        f"AI Pipe refused this request: it needs at least ${show(needed(call.ask, call.card))}, and ${left} is left of"
+        f" your budget of ${show(budget.limit)} in {budget.days} days."
+    )
+    if funds.oldest:
+        sentence += f" More is free from {frees_on(date.fromisoformat(funds.oldest), budget.days)} (UTC)."
+    return BudgetExceeded(sentence)
+
+
+class Charge:
+    """An admitted request. Whoever holds it must `release` or `settle` it; the first of these counts."""
+
+    def __init__(self, ledger: Ledger, keeper: Keeper, call: Call, hold: Hold, budget: Budget, since: date) -> None:
+        self.call = call
+        self.grant = hold.grant
+        self._ledger, self._keeper, self._hold = ledger, keeper, hold
+        self._limit, self._since = budget.limit, since
+
+    def sent(self) -> None:
+        """The request is about to leave. Raises LedgerUnavailable: then it must not."""
+        self._ledger.mark_sent(self._hold)
+
+    def release(self) -> None:
+        """Nothing was billed."""
+        self._keeper.carry_out(lambda: self._ledger.release(self._hold.id))
+
+    def settle(self, reading: Reading, *, status: int, interrupted: bool = False) -> Bill | None:
+        """Books what the answer cost, from its usage where it told one, else from what was read and written.
+
+        None when the ledger can't be reached (it is tried again until it can) or the hold was swept before.
+        """
+        counts, cost, sure = assess(self.call, reading, interrupted)
+        usages = Usages(*(int(counts.get(name, 0)) for name in ("input_tokens", "output_tokens", "cache_read_tokens")))
+
+        def book() -> Settled | None:
+            return self._ledger.settle(
+                self._hold,
+                cost=cost,
+                usages=usages,
+                status=status,
+                ended="complete" if sure else "partial",
+                answer_id=reading.answer_id,
+                since=self._since,
+            )
+
+        settled = self._keeper.carry_out(book)
+        return Bill(settled.cost, max(0, self._limit - settled.spent)) if settled else None
+
+
+def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:
+    """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here."""
+    written = max(reading.pieces, -(-reading.text_bytes // BYTES_PER_TOKEN))
+    usage = reading.usage
+    if usage is not None:
+        counts = dict(usage.counts)
+        if interrupted and usage.output_tokens < written:
+            counts["output_tokens"] = written
+            usage = type(usage)(counts, usage.tier)
+        try:
+            return counts, call.cost(usage), not interrupted
+        except (ValueError, ArithmeticError):
+            log.warning("A usage of %s/%s contradicts itself: %s", call.provider.name, call.model, counts)
+    counts = {"input_tokens": call.ask.likely, "output_tokens": written}
+    return counts, call.guess(**counts), False
+
+
+class Keeper:
+    """Puts right what went wrong: holds of dead workers, and settlements that the ledger couldn't take at once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._owed: deque[Callable[[], object]] = deque()
+        self._started = False
+
+    def start(self) -> None:
+        """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._run, name="aipipe-keeper", daemon=True).start()
+
+    def carry_out(self, action: Callable[[], T]) -> T | None:
+        """Does what must be done, now or, where the ledger can't be reached, as soon as it can (then: None)."""
+        try:
+            return action()
+        except LedgerUnavailable:
+            log.error("The ledger did not take a settlement; it is kept and tried again.")
+            self._owed.append(action)
+            return None
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look_after()
+            except LedgerUnavailable:
+                pass
+            except Exception:
+                log.exception("The ledger's keeper stumbled; it goes on.")
+            time.sleep(SWEEP_EVERY if not self._owed else 1)
+
+    def look_after(self) -> None:
+        """Settles what is owed, then sweeps. Raises LedgerUnavailable, with nothing lost."""
+        while self._owed:
+            self._owed[0]()
+            self._owed.popleft()
+        self._ledger.sweep()

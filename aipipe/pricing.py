@@ -1,0 +1,161 @@
+"""What models cost: genai-prices' rules, the operator's own prices over them, exact in nanodollars.
+
+https://github.com/pydantic/genai-prices keeps the prices of the providers, with their cache, audio and
+tier rules. A price table of our own would be stale in a month.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+from genai_prices import Usage as PricedUsage
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.data_units import unit_data
+from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+
+from aipipe.errors import ConfigError
+
+UNITS = {str(unit.get("price_key", name)): unit for name, unit in unit_data.items()}
+STANDARD_TIERS = frozenset({"auto", "default", "standard", "standard_only"})
+NANO = Decimal(10**9)
+
+
+def nano(dollars: Decimal) -> int:
+    """Dollars as nanodollars, rounded up: a fraction of a nanodollar is never given away."""
+    return int((dollars * NANO).to_integral_value(ROUND_CEILING))
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The most that a request can cost, in nanodollars per token of the dearest kind, and per request."""
+
+    input: Decimal
+    output: Decimal
+    request: Decimal
+
+    def input_cost(self, tokens: int) -> int:
+        """The bound of what reading `tokens` costs, with the price of the request itself."""
+        return int((self.input * tokens + self.request).to_integral_value(ROUND_CEILING))
+
+    def output_cost(self, tokens: int) -> int:
+        return int((self.output * tokens).to_integral_value(ROUND_CEILING))
+
+    def buys(self, money: int) -> int:
+        """How many output tokens `money` pays for. Ask only where they have a price."""
+        return max(0, int(money // self.output))
+
+    @property
+    def free(self) -> bool:
+        return not (self.input or self.output or self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The price of one model at one provider."""
+
+    source: Provider
+    model: ModelInfo
+
+    def cost(self, counts: Mapping[str, Any], tier: str | None = None) -> int:
+        """What a request cost, in nanodollars, rounded up.
+
+        `counts` is keyed by genai-prices' units (`input_tokens`, `cache_read_tokens`, …); `tier` is the
+        service tier that the provider says it used.
+
+        Raises:
+            ValueError: the counts contradict each other (more cached tokens than tokens).
+        """
+        found = self.model.calc_price(
+            PricedUsage(**counts), self.source, price_context={"service_tier": tier} if tier else None
+        )
+        return nano(found.total_price)
+
+    def has_tier(self, tier: str) -> bool:
+        """Whether a service tier is the standard one, or one whose price is known."""
+        variants = self.model.price_variants or ()
+        return tier in STANDARD_TIERS or any(variant.when == {"service_tier": tier} for variant in variants)
+
+    def card(self, input_tokens: int, *, modalities: frozenset[str] = frozenset(), tier: str | None = None) -> Card:
+        """The bounds for a request of at most `input_tokens`, text and the given `modalities` in and out."""
+        now = datetime.now(UTC)
+        prices = self.model.get_prices(now, {"service_tier": tier} if tier else None)
+        dearest = {"input": Decimal(0), "output": Decimal(0)}
+        per_request = Decimal(0)
+        for key, price in prices.__dict__.items():
+            unit = UNITS.get(key)
+            if unit is None or price is None:
+                continue
+            kind = unit["dimensions"]
+            each = _highest(price, input_tokens) * NANO / unit["per"]
+            if kind["family"] == "requests":
+                per_request = each
+            elif kind["family"] == "tokens" and kind.get("modality", "text") in {"text", *modalities}:
+                direction = kind["direction"]
+                dearest[direction] = max(dearest[direction], each)
+        return Card(dearest["input"], dearest["output"], per_request)
+
+
+def _highest(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:
+    if isinstance(price, TieredPrices):
+        return max([price.base, *(tier.price for tier in price.tiers if tier.start < input_tokens)])
+    return price
+
+
+class Prices:
+    """Finds the rate of a model: the operator's `PRICES` first, then genai-prices."""
+
+    def __init__(self, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        self._overrides = {name.lower(): _own_rate(name, prices) for name, prices in overrides.items()}
+        # Names come from callers: the cache of what was found, and of what wasn't, must not grow for ever.
+        self.find = lru_cache(maxsize=2048)(self._find)
+
+    def _find(self, provider: str, price_id: str | None, model: str) -> Rate | None:
+        """The rate of `model` at our `provider`, whose prices genai-prices keeps under `price_id`; None if unknown."""
+        if own := self._overrides.get(f"{provider}/{model}".lower()):
+            return own
+        if price_id is None:
+            return None
+        try:
+            return Rate(*get_snapshot().find_provider_model(model, None, price_id, None))
+        except LookupError:
+            return None
+
+
+def price_id_of(base: str) -> str | None:
+    """The name under which genai-prices keeps the provider at this base URL, if it does."""
+    try:
+        return get_snapshot().find_provider(None, None, base).id
+    except LookupError:
+        return None
+
+
+def _own_rate(name: str, prices: Mapping[str, Any]) -> Rate:
+    if "/" not in name or not isinstance(prices, Mapping):
+        raise ConfigError(f'PRICES: {name!r} must be "provider/model" with prices, as {{"input_mtok": 0.1}}')
+    units = {key: _own_price(name, key, value) for key, value in prices.items()}
+    model = ModelInfo(id=name, match=ClauseEquals(name), prices=ModelPrice(**units))
+    return Rate(Provider(id=name.partition("/")[0], name="own prices", api_pattern="", models=[model]), model)
+
+
+def _own_price(name: str, key: str, value: Any) -> Decimal | TieredPrices:
+    if key not in UNITS:
+        raise ConfigError(f"PRICES[{name!r}]: {key!r} is not a unit; use one of {', '.join(sorted(UNITS))}")
+    if isinstance(value, Mapping):
+        tiers = [Tier(start=int(start), price=_amount(name, key, price)) for start, price in value["above"].items()]
+        return TieredPrices(base=_amount(name, key, value.get("base")), tiers=tiers)
+    return _amount(name, key, value)
+
+
+def _amount(name: str, key: str, value: Any) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0 or isinstance(value, bool):
+        raise ConfigError(f"PRICES[{name!r}][{key!r}] must be dollars, zero or more, not {value!r}")
+    return amount

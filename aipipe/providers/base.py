@@ -1,0 +1,193 @@
+"""What a provider is: where it is, which endpoints it offers on the operator's key, and what they cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from aipipe.admission import Ask
+from aipipe.budgets import Budget
+from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
+from aipipe.formats import JSON, Context, Format, parse
+from aipipe.models import limits
+from aipipe.pricing import Card, Prices, Rate
+from aipipe.usage_parsing import Usage
+
+# A name in a path, as providers write models': no escape but those of "/", ":" and "@", and never "." or "..".
+NAME = r"(?!\.{1,2}(?:/|$))(?:[\w.:@~+-]|%2F|%3A|%40)+"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method and path that the operator's key is good for: metered where it has a format, else free."""
+
+    method: str
+    path: re.Pattern[str]
+    name: str
+    format: Format | None = None
+
+
+def metered(path: str, format: Format) -> Endpoint:
+    return Endpoint("POST", re.compile(re.escape(path), re.ASCII), path.lstrip("/"), format)
+
+
+def free(method: str, path: str) -> Endpoint:
+    """An endpoint that costs nothing. `{}` in its path stands for one name."""
+    pattern = NAME.join(re.escape(piece) for piece in path.split("{}"))
+    return Endpoint(method, re.compile(pattern, re.ASCII), path.lstrip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A metered request: priced, bounded, and not yet admitted. `body` may be changed on its way upstream."""
+
+    provider: Provider
+    endpoint: Endpoint
+    format: Format
+    model: str
+    body: JSON
+    rate: Rate
+    card: Card
+    ask: Ask
+    thinks: bool
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body.get("stream"))
+
+    def cost(self, usage: Usage) -> int:
+        """What the usage costs, in nanodollars. Raises ValueError when it contradicts itself."""
+        return self.provider.cost(self.rate, usage)
+
+    def guess(self, input_tokens: int, output_tokens: int) -> int:
+        """What plain text of this many tokens costs, for want of a usage."""
+        return self.rate.cost({"input_tokens": input_tokens, "output_tokens": output_tokens})
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An upstream LLM API, here one that speaks OpenAI's formats; the others override what differs.
+
+    `key` is the operator's, found in the environment under `key_variable`; a provider that needs none has no
+    variable. `price_id` is its name in genai-prices. One that `bills_on` makes the rest of an answer, and charges
+    for it, even when we hang up.
+    """
+
+    name: str
+    base: str
+    endpoints: tuple[Endpoint, ...]
+    key_variable: str | None = None
+    key: str | None = field(default=None, repr=False)
+    price_id: str | None = None
+    bills_on: bool = False
+
+    def credentials(self, key: str) -> dict[str, str]:
+        """The header in which this provider reads a key, the operator's or a caller's own."""
+        return {"Authorization": f"Bearer {key}"}
+
+    def shared_headers(self, public_url: str) -> dict[str, str]:  # noqa: ARG002 - for those who tell it on
+        """What goes upstream for a caller who uses the operator's key, at the AI Pipe that users see at `public_url`.
+
+        Raises:
+            NotConfigured: the operator has given no key.
+        """
+        if self.key_variable is None:
+            return {}
+        if not self.key:
+            raise NotConfigured(f"AI Pipe has no key for {self.name}: its operator should set {self.key_variable}.")
+        return self.credentials(self.key)
+
+    def find(self, method: str, path: str) -> Endpoint:
+        """The endpoint for a path as it came, not decoded: another spelling of the same path is not the same.
+
+        Raises:
+            NotAllowed: the operator's key is not for that.
+        """
+        for endpoint in self.endpoints:
+            if endpoint.method == method and endpoint.path.fullmatch(path):
+                return endpoint
+        raise NotAllowed(
+            f"AI Pipe doesn't allow {method} {path[:100]} on its shared {self.name} key, where it could show or change"
+            " what belongs to others. Use a provider key of your own for that."
+        )
+
+    def cost(self, rate: Rate, usage: Usage) -> int:
+        return rate.cost(usage.counts, usage.tier)
+
+    def reads_on(self, call: Call) -> bool:
+        """Whether an answer is read to its end, and paid, after the one who asked has left."""
+        return self.bills_on or call.thinks
+
+    def refuse(self, body: JSON) -> None:
+        """Raises NotAllowed for what this provider, beyond its formats, must not be asked on a shared key."""
+
+    def prepare(
+        self,
+        endpoint: Endpoint,
+        format: Format,
+        raw: bytes,
+        prices: Prices,
+        budget: Budget,
+        answer_tokens: Callable[[str], int | None],
+    ) -> Call:
+        """Reads a metered request: everything that decides about money, and nothing else.
+
+        Raises:
+            InvalidRequest: no JSON object, no model, or no price for it.
+            NotAllowed: the budget or the shared key is not for that.
+        """
+        body = read_body(raw)
+        model = body.get("model")
+        if not isinstance(model, str) or not model or len(model) > 200 or not model.isprintable():
+            raise InvalidRequest('AI Pipe needs a "model" in the request, to know its price.')
+        if not budget.allows(self.name, model):
+            raise NotAllowed(f"Your budget doesn't allow {self.name}/{model}, only {', '.join(budget.models or ())}.")
+        rate = prices.find(self.name, self.price_id, model)
+        if rate is None:
+            raise UnknownPrice(f"Model {model} pricing unknown")
+        self.refuse(body)
+        known = limits(model)
+        ask = format.ask(body, Context(known, len(raw), answer_tokens))
+        card = rate.card(ask.bound, modalities=modalities(body), tier=service_tier(body, rate))
+        return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks)
+
+
+def read_body(raw: bytes) -> JSON:
+    body = parse(raw)
+    if body is None:
+        raise InvalidRequest("AI Pipe expected a JSON object as the request's body.")
+    # Some servers read field names whatever their case: they must not see another model or cap than we do.
+    odd = [name for name in body if name != name.lower() and name.lower() in DECIDING]
+    if odd:
+        raise InvalidRequest(f"AI Pipe expected {odd[0].lower()!r}, not {odd[0]!r}.")
+    return body
+
+
+DECIDING = frozenset({
+    "model", "models", "stream", "stream_options", "n", "best_of", "tools", "service_tier", "background",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "previous_response_id", "prompt", "modalities",
+    "conversation", "web_search_options", "plugins", "preset", "thinking", "messages", "input", "mcp_servers",
+    "container",
+})  # fmt: skip
+
+
+def modalities(body: JSON) -> frozenset[str]:
+    """What beside text the answer, or the question, may be made of."""
+    asked = body.get("modalities")
+    found = {item for item in asked if isinstance(item, str)} if isinstance(asked, list) else set()
+    if b'"input_audio"' in orjson.dumps(body.get("messages")):
+        found.add("audio")
+    return frozenset(found)
+
+
+def service_tier(body: JSON, rate: Rate) -> str | None:
+    tier: Any = body.get("service_tier")
+    if tier is None:
+        return None
+    if not isinstance(tier, str) or not rate.has_tier(tier):
+        raise UnknownPrice(f"Model {body['model']} pricing unknown for service_tier {str(tier)[:40]!r}")
+    return tier

@@ -1,0 +1,24 @@
+"""Any provider that speaks OpenAI's formats under a base URL of its own: Groq, Mistral, Together, Ollama, …"""
+
+from __future__ import annotations
+
+from aipipe.formats import Chat, Completions, Embeddings, Responses
+from aipipe.pricing import price_id_of
+from aipipe.providers.base import Provider, free, metered
+
+ENDPOINTS = (
+    metered("/v1/chat/completions", Chat()),
+    metered("/v1/completions", Completions()),
+    metered("/v1/responses", Responses()),
+    metered("/v1/embeddings", Embeddings()),
+    free("GET", "/v1/models"),
+    free("GET", "/v1/models/{}"),
+    free("POST", "/v1/moderations"),
+)
+
+
+def compatible(name: str, base: str, key_variable: str | None) -> Provider:
+    """A provider of the operator's own. Few of them stop billing when we hang up, so all are read to the end."""
+    return Provider(
+        name=name, base=base, endpoints=ENDPOINTS, key_variable=key_variable, price_id=price_id_of(base), bills_on=True
+    )

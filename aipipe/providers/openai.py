@@ -1,0 +1,38 @@
+"""OpenAI: https://platform.openai.com/docs/api-reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aipipe.formats import Chat, Completions, Embeddings, Responses
+from aipipe.providers.base import Provider, free, metered
+
+
+@dataclass(frozen=True)
+class OpenAI(Provider):
+    """OpenAI, billed to the operator's organisation where it has one."""
+
+    organization: str | None = None
+
+    def shared_headers(self, public_url: str) -> dict[str, str]:
+        own = {"OpenAI-Organization": self.organization} if self.organization else {}
+        return {**super().shared_headers(public_url), **own}
+
+
+def openai(organization: str | None) -> OpenAI:
+    return OpenAI(
+        name="openai",
+        base="https://api.openai.com",
+        key_variable="OPENAI_API_KEY",
+        price_id="openai",
+        organization=organization,
+        endpoints=(
+            metered("/v1/chat/completions", Chat(cap_field="max_completion_tokens")),
+            metered("/v1/completions", Completions()),
+            metered("/v1/responses", Responses()),
+            metered("/v1/embeddings", Embeddings()),
+            free("GET", "/v1/models"),
+            free("GET", "/v1/models/{}"),
+            free("POST", "/v1/moderations"),
+        ),
+    )

@@ -1,0 +1,62 @@
+"""OpenRouter: https://openrouter.ai/docs/api-reference/overview. It tells itself what a request cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from aipipe.errors import NotAllowed
+from aipipe.formats import JSON, Chat, Completions, Embeddings, Messages, Responses
+from aipipe.pricing import Rate, nano
+from aipipe.providers.base import Provider, free, metered
+from aipipe.usage_parsing import Usage
+
+
+@dataclass(frozen=True)
+class OpenRouter(Provider):
+    def shared_headers(self, public_url: str) -> dict[str, str]:
+        """Requests are told to come from this AI Pipe: https://openrouter.ai/docs/app-attribution."""
+        return {**super().shared_headers(public_url), "HTTP-Referer": public_url, "X-Title": "AI Pipe"}
+
+    def cost(self, rate: Rate, usage: Usage) -> int:
+        """OpenRouter's own `usage.cost`; with a key of the operator's at the provider, plus what that one bills.
+
+        https://openrouter.ai/docs/use-cases/usage-accounting
+        """
+        told = _dollars(usage.raw.get("cost"))
+        if told is None:
+            return super().cost(rate, usage)
+        details = usage.raw.get("cost_details")
+        if usage.raw.get("is_byok") and isinstance(details, dict):
+            told += _dollars(details.get("upstream_inference_cost")) or 0
+        return nano(told)
+
+    def refuse(self, body: JSON) -> None:
+        if body.get("models"):
+            raise NotAllowed("AI Pipe prices one model a request: leave out models, or try them one by one.")
+
+
+def _dollars(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return None
+    return Decimal(str(value))
+
+
+OPENROUTER = OpenRouter(
+    name="openrouter",
+    base="https://openrouter.ai/api",
+    key_variable="OPENROUTER_API_KEY",
+    price_id="openrouter",
+    bills_on=True,
+    endpoints=(
+        metered("/v1/chat/completions", Chat()),
+        metered("/v1/completions", Completions()),
+        metered("/v1/responses", Responses()),
+        metered("/v1/messages", Messages()),
+        metered("/v1/embeddings", Embeddings()),
+        free("GET", "/v1/models"),
+        free("GET", "/v1/models/{}/{}/endpoints"),
+        free("GET", "/v1/providers"),
+    ),
+)

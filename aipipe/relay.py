@@ -1,0 +1,104 @@
+"""Passes a provider's answer on while metering watches it: bytes untouched, charged before the last of them leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aipipe.answers import Large, Unmetered, Whole, read
+from aipipe.client import Client
+from aipipe.errors import ProviderError, ProviderTimeout
+from aipipe.formats import Reading, parse
+from aipipe.forwarding import Headers, answer_headers
+from aipipe.metering import Bill, Charge
+from aipipe.money import show
+from aipipe.streaming import Stream
+from aipipe.upstream import Answer, Pool
+
+WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
+
+
+Body = Whole | Large | Stream | Unmetered
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back to the caller. Whoever takes it must close `body`, even one that was never begun."""
+
+    status: int
+    headers: Headers
+    body: Body
+
+
+def send(pool: Pool, charge: Charge, method: str, target: str, headers: Headers, body: bytes, client: Client) -> Reply:
+    """Sends an admitted request and begins to pass its answer on. The charge is resolved in any case.
+
+    Raises:
+        ProviderError: there is no answer; nothing is charged, unless the provider had the request and may bill it.
+        LedgerUnavailable: nothing was sent.
+    """
+    provider = charge.call.provider
+    try:
+        charge.sent()
+        answer = pool.send(provider.name, provider.base, method, target, headers, body)
+    except ProviderTimeout as error:
+        _give_up(charge, error.billable)
+        raise
+    except Exception:
+        _give_up(charge, billable=False)
+        raise
+    return begin(answer, charge, client)
+
+
+def _give_up(charge: Charge, billable: bool) -> None:
+    if billable:
+        charge.settle(Reading(), status=504, interrupted=True)
+    else:
+        charge.release()
+
+
+def begin(answer: Answer, charge: Charge, client: Client) -> Reply:
+    """Takes the head of an answer, and the whole of it where it isn't a stream."""
+    headers = answer_headers(answer.headers, shared=True)
+    if charge.grant.capped:
+        headers.append(("X-AIPipe-Capped", str(charge.grant.tokens)))
+    if answer.status < 400 and answer.header("Content-Type").startswith("text/event-stream"):
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        return Reply(answer.status, headers, Stream(answer, charge, client))
+    return _read_whole(answer, charge, headers)
+
+
+def _read_whole(answer: Answer, charge: Charge, headers: Headers) -> Reply:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while chunk := answer.read():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > WHOLE:
+                return Reply(answer.status, headers, Large(answer, charge, chunks))
+    except ProviderError:
+        answer.close()
+        charge.settle(Reading(), status=answer.status, interrupted=True)
+        raise
+    answer.close()
+    body = b"".join(chunks)
+    bill = _settle_whole(charge, body, answer.status)
+    return Reply(answer.status, [*headers, *bill_headers(bill)], Whole(body))
+
+
+def _settle_whole(charge: Charge, body: bytes, status: int) -> Bill | None:
+    """Charges a whole answer; a refusal that tells no usage costs nothing."""
+    found = parse(body)
+    reading = read(charge, found)
+    if status >= 400 and reading.usage is None:
+        charge.release()
+        return None
+    if found is not None and reading.usage is None:
+        reading.text_bytes = len(body)
+    return charge.settle(reading, status=status)
+
+
+def bill_headers(bill: Bill | None) -> Headers:
+    if bill is None:
+        return []
+    return [("X-AIPipe-Cost", show(bill.cost)), ("X-AIPipe-Remaining", show(bill.remaining))]

@@ -1,0 +1,69 @@
+"""What the views call: made once by `create_app`, and found through the app."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+from flask import current_app, request
+
+from aipipe import tokens
+from aipipe.budgets import Budget, Budgets, window_start
+from aipipe.errors import NotAuthenticated
+from aipipe.ledger import Ledger
+from aipipe.metering import Metering
+from aipipe.pricing import Prices
+from aipipe.providers import Registry
+from aipipe.tokens import Identity
+from aipipe.upstream import Pool
+
+
+@dataclass(frozen=True)
+class Services:
+    """One app's parts. `dev` is true only in `aipipe dev`."""
+
+    config: Mapping[str, Any]
+    dev: bool
+    ledger: Ledger
+    metering: Metering
+    providers: Registry
+    prices: Prices
+    budgets: Budgets
+    pool: Pool
+
+    def public_url(self) -> str:
+        """The origin under which users see this AI Pipe, without a slash at its end."""
+        return str(self.config["AIPIPE_PUBLIC_URL"] or request.url_root).rstrip("/")
+
+    def issue_token(self, email: str) -> str:
+        """A new personal token. Raises ValueError when `email` isn't a plausible address."""
+        return tokens.issue(
+            email,
+            secret=self.config["AIPIPE_SECRET"],
+            now=time.time(),
+            days=self.config["TOKEN_DAYS"],
+            salt=self.config["SALT"].get(email.lower()),
+        )
+
+    def identify(self, token: str) -> Identity:
+        """Who a token speaks for. Raises NotAuthenticated when it is, for whatever reason, not in force."""
+        secrets = [secret for name in ("AIPIPE_SECRET", "AIPIPE_SECRET_PREVIOUS") if (secret := self.config[name])]
+        claims = tokens.verify(token, secrets=secrets, salts=self.config["SALT"], now=time.time())
+        void_before = self.ledger.void_before(claims.email)
+        if void_before is not None and (claims.issued is None or claims.issued < void_before):
+            raise NotAuthenticated("This AI Pipe token was reset by its owner. Get a new one at /login.")
+        return tokens.identify(claims, self.config["ADMIN_EMAILS"])
+
+
+def services() -> Services:
+    """The parts of the app that handles the present request."""
+    return cast(Services, current_app.extensions["aipipe"])
+
+
+def window(budget: Budget) -> tuple[date, date]:
+    """The first and the last date that count against a budget now."""
+    today = datetime.now(UTC).date()
+    return window_start(today, budget.days), today

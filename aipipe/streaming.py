@@ -1,0 +1,123 @@
+"""Passes a stream of events on as they come, while metering watches them."""
+
+from __future__ import annotations
+
+import logging
+
+from aipipe.client import Client, nothing
+from aipipe.errors import ProviderError
+from aipipe.formats import UNREADABLE
+from aipipe.metering import Charge
+from aipipe.money import show
+from aipipe.sse import Reader
+from aipipe.upstream import Answer
+
+log = logging.getLogger(__name__)
+
+
+class Stream:
+    """Passes events on as they come. The one that completes the answer waits until the answer is charged.
+
+    When the caller leaves, the provider is hung up on at once if that ends its bill; else the rest is read
+    without the caller, and the truth is charged.
+    """
+
+    def __init__(self, answer: Answer, charge: Charge, client: Client) -> None:
+        self._answer, self._charge, self._client = answer, charge, client
+        self._events = Reader()
+        self._watch = charge.call.format.watch()
+        self._passed = 0  # bytes of the provider's stream that were passed on or are about to be
+        self._settled = False
+        self._ended = False
+        self._left = False
+        self._owed = b""  # the comment, when the last event had begun before we knew
+        self._reads_on = charge.call.provider.reads_on(charge.call)
+        self._stop_watching = nothing if self._reads_on else client.watch(self._leave)
+
+    def _leave(self) -> None:
+        self._left = True
+        self._answer.abort()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ended:
+            raise StopIteration
+        try:
+            chunk = self._answer.read()
+        except ProviderError as error:
+            return self._broken(error)
+        if self._left:
+            self.close()
+            raise StopIteration
+        return self._take(chunk) if chunk else self._end()
+
+    def _take(self, chunk: bytes) -> bytes:
+        """The chunk as it came, with a comment in front of the event that completes the answer."""
+        start = self._passed
+        self._passed += len(chunk)
+        last = self._see(chunk)
+        if last is None or self._settled:
+            return chunk
+        comment = self._settle(interrupted=False)
+        cut = last - start
+        if cut >= 0:
+            return chunk[:cut] + comment + chunk[cut:]
+        self._owed = comment
+        return chunk
+
+    def _see(self, chunk: bytes) -> int | None:
+        """Where the event that completes the answer begins in the stream, if it is in here."""
+        last = None
+        for event in self._events.feed(chunk) if chunk else self._events.close():
+            try:
+                if self._watch.see(event):
+                    last = event.start
+            except UNREADABLE:
+                log.warning("%s sent an event that can't be read", self._charge.call.provider.name)
+        return last
+
+    def _end(self) -> bytes:
+        """The provider has closed its stream: well, as far as anyone can tell."""
+        self._ended = True
+        self._see(b"")
+        comment = self._owed if self._settled else self._settle(interrupted=False)
+        self._close()
+        return comment if self._events.at_boundary else b""
+
+    def _broken(self, error: ProviderError) -> bytes:
+        self._ended = True
+        done = self._settled
+        if not done:
+            self._settle(interrupted=True)
+        self._close()
+        if done or self._left:
+            return b""
+        separator = b"" if self._events.at_boundary else b"\n\n"
+        return separator + self._charge.call.format.failure(error.message)
+
+    def _settle(self, *, interrupted: bool) -> bytes:
+        self._settled = True
+        bill = self._charge.settle(self._watch.reading, status=self._answer.status, interrupted=interrupted)
+        if bill is None:
+            return b""
+        return f": aipipe cost={show(bill.cost)} remaining={show(bill.remaining)}\n\n".encode()
+
+    def _close(self) -> None:
+        self._ended = True
+        self._stop_watching()
+        self._answer.close()
+
+    def close(self) -> None:
+        """The caller has all, or has left."""
+        if self._ended:
+            return
+        if not self._settled and self._reads_on and not self._left:
+            for _ in self:
+                pass
+            return
+        self._ended = True
+        if not self._settled:
+            self._settle(interrupted=True)
+        self._close()

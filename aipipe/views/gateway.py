@@ -1,0 +1,87 @@
+"""`/<provider>/<path>`: an app's request, on the operator's key and the user's budget, or on the user's own key."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Blueprint, Response, request
+
+from aipipe import relay
+from aipipe.answers import Unmetered
+from aipipe.client import Client
+from aipipe.errors import BudgetExceeded
+from aipipe.formats import JSON, Format
+from aipipe.forwarding import answer_headers, request_headers
+from aipipe.providers import Endpoint, Provider
+from aipipe.services import services
+from aipipe.tokens import Identity, is_native_key
+from aipipe.views import guards
+
+bp = Blueprint("gateway", __name__)
+
+
+@bp.route("/<provider>", defaults={"path": ""}, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+@bp.route("/<provider>/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def call(provider: str, path: str) -> Response:  # noqa: ARG001
+    """`path` is Flask's, decoded; upstream goes the target as it came."""
+    chosen = services().providers.named(provider)
+    target = raw_target(provider)
+    credential = guards.credential()
+    if is_native_key(credential):
+        return pass_on(chosen, target, chosen.credentials(credential), shared=False)
+    identity = guards.identified(credential)
+    endpoint = chosen.find(request.method, target.partition("?")[0])
+    budget = services().budgets.find(identity.email)
+    if budget.limit <= 0:
+        raise BudgetExceeded("AI Pipe has no budget for you. Ask its operator for one.")
+    credentials = chosen.shared_headers(services().public_url())
+    if endpoint.format is None:
+        return pass_on(chosen, target, credentials, shared=True)
+    return meter(chosen, endpoint, endpoint.format, target, credentials, identity)
+
+
+def raw_target(provider: str) -> str:
+    """The path and query behind the provider's name, byte for byte as they came."""
+    uri: str = request.environ["RAW_URI"]
+    if not uri.startswith("/"):  # the absolute form, which a proxy may send
+        uri = "/" + uri.partition("://")[2].partition("/")[2]
+    return uri.removeprefix(f"/{provider}")
+
+
+def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, shared: bool) -> Response:
+    """A request that costs the operator nothing."""
+    headers = request_headers(list(request.headers), credentials, shared=shared)
+    body = request.get_data(cache=False) or None
+    answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body)
+    passing = Unmetered(answer, Client(request.environ))
+    return respond(answer.status, answer_headers(answer.headers, shared=shared), passing)
+
+
+def meter(
+    provider: Provider, endpoint: Endpoint, format: Format, target: str, credentials: dict[str, str], identity: Identity
+) -> Response:
+    """A request that costs: bounded, admitted, sent, charged."""
+    parts = services()
+    budget = parts.budgets.find(identity.email)
+    raw = request.get_data(cache=False)
+
+    def answer_tokens(answer_id: str) -> int | None:
+        known = parts.ledger.answer(identity.email, answer_id)
+        return known.input_tokens + known.output_tokens if known else None
+
+    asked = provider.prepare(endpoint, format, raw, parts.prices, budget, answer_tokens)
+    client = Client(request.environ)
+    charge = parts.metering.admit(identity, budget, asked, client.gone)
+    body = upstream_body(asked.body, format, charge.grant.cap)
+    headers = request_headers(list(request.headers), credentials, shared=True)
+    reply = relay.send(parts.pool, charge, request.method, target, headers, body, client)
+    return respond(reply.status, reply.headers, reply.body)
+
+
+def upstream_body(body: JSON, format: Format, cap: int | None) -> bytes:
+    """The request as the provider gets it, always written anew: a field that stands twice goes out as we read it."""
+    format.cap(body, cap)
+    return orjson.dumps(body)
+
+
+def respond(status: int, headers: list[tuple[str, str]], body: relay.Body) -> Response:
+    return Response(body, status, headers, direct_passthrough=True)

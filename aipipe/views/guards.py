@@ -1,0 +1,38 @@
+"""Who is calling, and may they? API routes read the token alone, never a session."""
+
+from __future__ import annotations
+
+from flask import request
+
+from aipipe.errors import NotAllowed, NotAuthenticated
+from aipipe.services import services
+from aipipe.tokens import Identity, is_native_key, token_from
+
+
+def credential() -> str:
+    """The token, or native key, that the request carries. Raises NotAuthenticated when there is none."""
+    found = token_from(request.headers)
+    if found is None:
+        raise NotAuthenticated("AI Pipe needs a token: send `Authorization: Bearer <token>` with a token from /login.")
+    return found
+
+
+def caller() -> Identity:
+    """The person behind the request's token.
+
+    Raises:
+        NotAuthenticated: no AI Pipe token, or one that is not in force.
+        NotAllowed: an app's token, used from another origin.
+    """
+    token = credential()
+    if is_native_key(token):
+        raise NotAuthenticated("This needs an AI Pipe token, not a provider's key. Get one at /login.")
+    return identified(token)
+
+
+def identified(token: str) -> Identity:
+    identity = services().identify(token)
+    origin = request.headers.get("Origin")
+    if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
+        raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
+    return identity

@@ -1,0 +1,93 @@
+"""Errors become answers here, and nowhere else; and every answer that takes a token may be read by any origin."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from aipipe.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+
+log = logging.getLogger(__name__)
+
+PREFLIGHT_SECONDS = "86400"
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def json_response(payload: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(payload), status, content_type="application/json")
+
+
+def init_app(app: Flask) -> None:
+    """Makes `app` answer errors and preflights as docs/api.md says."""
+    app.register_error_handler(AppError, refuse)
+    app.register_error_handler(HTTPException, refuse_http)
+    app.register_error_handler(Exception, fail)
+    app.before_request(answer_preflight)
+    app.after_request(allow_every_origin)
+
+
+def refuse(error: AppError) -> Response:
+    """The answer for a refusal: JSON, or a page for those who would rather read one."""
+    if wants_page():
+        answer = Response(render_template("error.html", error=error), error.status, content_type="text/html")
+    else:
+        body = {"message": error.message, "type": error.kind, "code": error.code}
+        answer = json_response({"message": error.message, "error": body}, error.status)
+    answer.headers.update(error.headers)
+    return answer
+
+
+def wants_page() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def refuse_http(error: HTTPException) -> Response:
+    """Werkzeug's refusals, in our words."""
+    if error.code == 404:
+        segment = request.path.lstrip("/").partition("/")[0]
+        return refuse(NotFound(f"Unknown provider: {segment[:40]}" if segment else "There is nothing here."))
+    if error.code == 405:
+        return refuse(
+            MethodNotAllowed(f"{request.method} is not for {request.path}.", headers=dict(error.get_headers()))
+        )
+    if error.code == 413:
+        return refuse(TooLarge("The request's body is larger than this AI Pipe takes."))
+    if error.code is not None and 300 <= error.code < 400 and error.response is None:
+        return Response(status=error.code, headers=error.get_headers())
+    return refuse(InvalidRequest("AI Pipe can't make sense of this request."))
+
+
+def fail(error: Exception) -> Response:
+    """A mistake of ours: told to the log, not to the caller."""
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return refuse(AppError("AI Pipe made a mistake and logged it. Try again, or tell its operator."))
+
+
+def answer_preflight() -> Response | None:
+    """Answers a browser that asks whether a page of another origin may call us: here it always may."""
+    if request.method != "OPTIONS":
+        return None
+    answer = Response(status=204)
+    wanted = request.headers.get("Access-Control-Request-Headers", "Authorization, Content-Type")
+    answer.headers["Access-Control-Allow-Headers"] = wanted
+    answer.headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    answer.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+    return answer
+
+
+def allow_every_origin(answer: Response) -> Response:
+    """Never with credentials: what a page can't prove with a token of its own, it doesn't get."""
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    answer.headers["Access-Control-Expose-Headers"] = "*, " + ", ".join(
+        name for name, _ in answer.headers if not name.lower().startswith("access-control-")
+    )
+    for name, value in SAFE.items():
+        answer.headers.setdefault(name, value)
+    return answer
