@@ -28,7 +28,6 @@ PROXY_DEFAULTS: dict[str, Any] = {
 }
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-_PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _ORIGIN = re.compile(r"https?://[^\s/]+")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -85,10 +84,15 @@ def seconds(value: Any) -> float:
 
 def strings(value: Any) -> list[str]:
     """A list, or one text with commas or whitespace between the items."""
-    if isinstance(value, str):
-        value = parsed(value) if value.startswith("[") else [item for item in _SEPARATOR.split(value) if item]
+    if isinstance(value, str) and not value.startswith("["):
+        return [item for item in _SEPARATOR.split(value) if item]
+    return texts(value)
+
+
+def texts(value: Any) -> list[str]:
+    value = parsed(value)
     if not isinstance(value, list | tuple | set) or not all(isinstance(item, str) and item for item in value):
-        raise ValueError("must be a list of texts, or one text with commas between them.")
+        raise ValueError("must be a list of texts.")
     return list(value)
 
 
@@ -156,21 +160,13 @@ def salts(value: Any) -> dict[str, str]:
 
 
 def providers(value: Any) -> dict[str, dict[str, Any]]:
-    """By name: `base` (a URL), `key` (the name of an environment variable, or None for no key), or both."""
+    """By name: `base` (a URL), `key` (the name of an environment variable), `free` (methods and paths)."""
     found = mapping(value)
     for name, entry in found.items():
-        where = f"[{name!r}]"
-        if not _PROVIDER.fullmatch(name):
-            raise ValueError(f"{where}: a provider's name has only a-z, 0-9, '.', '_' and '-'.")
-        if not isinstance(entry, Mapping) or not entry or set(entry) - {"base", "key"}:
-            raise ValueError(f'{where} must be {{"base": "https://…", "key": "{name.upper()}_API_KEY"}}.')
-        if "base" in entry:
-            _within(f"{where}['base']", base_url, entry["base"])
-        _within(f"{where}['key']", _variable, entry.get("key"))
-    return {
-        name: {**entry, "base": base_url(entry["base"])} if "base" in entry else dict(entry)
-        for name, entry in found.items()
-    }
+        if not isinstance(entry, Mapping) or set(entry) - set(_PROVIDER):
+            raise ValueError(f'[{name!r}] must be {{"base": "https://…", "key": "{name.upper()}_API_KEY"}}.')
+        found[name] = _items(f"[{name!r}]", _PROVIDER, entry)
+    return found
 
 
 def proxy(value: Any) -> dict[str, Any]:
@@ -178,7 +174,7 @@ def proxy(value: Any) -> dict[str, Any]:
     found = mapping(value)
     if unknown := sorted(set(found) - set(PROXY_DEFAULTS)):
         raise ValueError(f"has {unknown[0]!r}: it takes only {', '.join(PROXY_DEFAULTS)}.")
-    return {**PROXY_DEFAULTS, **{name: _within(f"[{name!r}]", _PROXY[name], item) for name, item in found.items()}}
+    return {**PROXY_DEFAULTS, **_items("", _PROXY, found)}
 
 
 def ports(value: Any) -> list[int | str]:
@@ -192,6 +188,13 @@ def ports(value: Any) -> list[int | str]:
     return list(value)
 
 
+def variable(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and _VARIABLE.fullmatch(value)):
+        raise ValueError("must be the name of the environment variable that holds the key, not the key itself.")
+    return value
+
+
+_PROVIDER: dict[str, Cast] = {"base": base_url, "key": variable, "free": texts}
 _PROXY: dict[str, Cast] = {
     "enabled": flag,
     "allow": strings,
@@ -204,14 +207,11 @@ _PROXY: dict[str, Cast] = {
 }
 
 
-def _variable(value: Any) -> Any:
-    if value is not None and not (isinstance(value, str) and _VARIABLE.fullmatch(value)):
-        raise ValueError("must be the name of the environment variable that holds the key, not the key itself.")
-    return value
-
-
-def _within(where: str, cast: Cast, value: Any) -> Any:
-    try:
-        return cast(value)
-    except ValueError as error:
-        raise ValueError(f"{where} {error}") from None
+def _items(where: str, item_casts: Mapping[str, Cast], entry: Mapping[str, Any]) -> dict[str, Any]:
+    cast_items = {}
+    for name, value in entry.items():
+        try:
+            cast_items[name] = item_casts[name](value)
+        except ValueError as error:
+            raise ValueError(f"{where}[{name!r}] {error}") from None
+    return cast_items

@@ -61,7 +61,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OPENAI_ORG_ID", casts.key, None, "sent to `openai` as `OpenAI-Organization`", bare=True),
     Setting("BUDGET", casts.mapping, DEFAULT_BUDGET, "dollars in the last days, by email, `@domain`, `*`"),
     Setting("SALT", casts.salts, {}, "by email; a token must carry the same salt, so a new one voids old tokens"),
-    Setting("PROVIDERS", casts.providers, {}, "changes `base` or `key` of a provider, or adds a compatible one"),
+    Setting("PROVIDERS", casts.providers, {}, "changes providers, or adds OpenAI-compatible ones"),
     Setting("PRICES", casts.mapping, {}, "dollars by `provider/model`, before those of genai-prices"),
     Setting("EMBEDDING_PROVIDER", casts.text, "openai", "embeds for `/similarity`; `local` in `aipipe dev`"),
     Setting("TOKEN_DAYS", casts.whole(1, 36_500), 365, "days that a new personal token is good for"),
