@@ -5,7 +5,8 @@ The rules are those of docs/decisions/001-holds.md: a request goes out only with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aipipe.pricing import Card
 
@@ -24,7 +25,9 @@ class Ask:
     `input_bytes` bounds the text: a token is at least a byte. `input_tokens` is what comes on top and is
     known in tokens (images at their documented maximum). `cap` is the caller's own limit for each of the
     `choices`; `most` the model's documented maximum (None: unknown). `least` is the shortest answer of use:
-    a model that thinks first needs more. A request for embeddings has no `output`.
+    a model that thinks first needs more. A request for embeddings has no `output`. Where nothing bounds the cost
+    (`unbounded`: what is in a recording?) a quarter of the money is set aside. `told` is the usage of a request that
+    itself says all that is billed, by genai-prices' units.
     """
 
     input_bytes: int
@@ -34,6 +37,8 @@ class Ask:
     choices: int = 1
     least: int = SHORTEST_ANSWER
     output: bool = True
+    unbounded: bool = False
+    told: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bound(self) -> int:
@@ -70,6 +75,8 @@ def share(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None:
     """
     if card.free:
         return Share(0, ask.want)
+    if ask.unbounded:
+        return _quarter(ask, card, available, alone=alone)
     if found := _whole(ask, card, available, alone=alone):
         return found
     return _everything(ask, card, available) if alone else None
@@ -89,6 +96,13 @@ def _whole(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None
     if tokens < shortest(ask, alone=alone):
         return None
     return Share(reading + card.output_cost(tokens * ask.choices), tokens)
+
+
+def _quarter(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None:
+    reading = card.input_cost(ask.likely)
+    if reading < available // 4:
+        return Share(available // 4, 0)
+    return Share(available, 0) if alone and reading < available else None
 
 
 def _everything(ask: Ask, card: Card, available: int) -> Share | None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, 
 from aipipe.money import show
 from aipipe.providers import Call
 from aipipe.tokens import Identity
+from aipipe.usage_parsing import Usage
 
 RETRY_AFTER = 2
 LOOK_AGAIN = 0.05  # seconds between two looks at the line
@@ -184,12 +185,12 @@ class Charge:
 def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:
     """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here."""
     written = max(reading.pieces, -(-reading.text_bytes // BYTES_PER_TOKEN))
-    usage = reading.usage
+    usage = reading.usage or (Usage(call.ask.told) if call.ask.told else None)
     if usage is not None:
         counts = dict(usage.counts)
         if interrupted and usage.output_tokens < written:
             counts["output_tokens"] = written
-            usage = type(usage)(counts, usage.tier)
+            usage = replace(usage, counts=counts)
         try:
             return counts, call.cost(usage), not interrupted
         except (ValueError, ArithmeticError):

@@ -37,6 +37,7 @@ class Card:
     input: Decimal
     output: Decimal
     request: Decimal
+    other: bool = False  # seconds, characters and the like have a price, which this is no bound of
 
     def input_cost(self, tokens: int) -> int:
         """The bound of what reading `tokens` costs, with the price of the request itself."""
@@ -51,7 +52,7 @@ class Card:
 
     @property
     def free(self) -> bool:
-        return not (self.input or self.output or self.request)
+        return not (self.input or self.output or self.request or self.other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Rate:
         prices = self.model.get_prices(now, {"service_tier": tier} if tier else None)
         dearest = {"input": Decimal(0), "output": Decimal(0)}
         per_request = Decimal(0)
+        other = False
         for key, price in prices.__dict__.items():
             unit = UNITS.get(key)
             if unit is None or price is None:
@@ -97,7 +99,9 @@ class Rate:
             elif kind["family"] == "tokens" and kind.get("modality", "text") in {"text", *modalities}:
                 direction = kind["direction"]
                 dearest[direction] = max(dearest[direction], each)
-        return Card(dearest["input"], dearest["output"], per_request)
+            else:
+                other = other or bool(each)
+        return Card(dearest["input"], dearest["output"], per_request, other)
 
 
 def _highest(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:

@@ -12,12 +12,12 @@ from aipipe.forwarding import Headers, answer_headers
 from aipipe.metering import Bill, Charge
 from aipipe.money import show
 from aipipe.streaming import Stream
-from aipipe.upstream import Answer, Pool
+from aipipe.upstream import Answer, Body, Pool
 
 WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
 
 
-Body = Whole | Large | Stream | Unmetered
+AnswerBody = Whole | Large | Stream | Unmetered
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ class Reply:
 
     status: int
     headers: Headers
-    body: Body
+    body: AnswerBody
 
 
-def send(pool: Pool, charge: Charge, method: str, target: str, headers: Headers, body: bytes, client: Client) -> Reply:
+def send(pool: Pool, charge: Charge, method: str, target: str, headers: Headers, body: Body, client: Client) -> Reply:
     """Sends an admitted request and begins to pass its answer on. The charge is resolved in any case.
 
     Raises:

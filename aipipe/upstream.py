@@ -12,9 +12,10 @@ import ssl
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
@@ -26,6 +27,17 @@ CHUNK_BYTES = 65_536
 IDLE_SECONDS = 30.0  # a pooled connection that nobody used for so long is closed
 
 Headers = list[tuple[str, str]]
+
+
+class Sized(Protocol):
+    """A body that is read piece by piece, of a `size` known beforehand."""
+
+    size: int
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+Body = bytes | Sized
 Origin = tuple[str, str, int | None]
 
 
@@ -100,12 +112,10 @@ class Pool:
         self._lock = threading.Lock()
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
-    def send(
-        self, name: str, base: str, method: str, target: str, headers: Headers, body: bytes | Iterable[bytes] | None
-    ) -> Answer:
+    def send(self, name: str, base: str, method: str, target: str, headers: Headers, body: Body | None) -> Answer:
         """Sends a request to `base` + `target`, both byte for byte, and waits for the head of the answer.
 
-        `name` is the provider's, for messages. A `body` that is not bytes is sent in chunks as it comes.
+        `name` is the provider's, for messages.
 
         Raises:
             InvalidRequest: the target or a header holds what HTTP doesn't allow.
@@ -145,21 +155,16 @@ class Pool:
         target: str,
         host: str,
         headers: Headers,
-        body: bytes | Iterable[bytes] | None,
+        body: Body | None,
     ) -> None:
         connection.sock.settimeout(self.limits.idle)
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", host)
         for name, value in headers:
             connection.putheader(name, value.encode("latin-1"))
-        if isinstance(body, bytes):
-            connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
-        elif body is not None:
-            connection.putheader("Transfer-Encoding", "chunked")
-            connection.endheaders(body, encode_chunked=True)
-        else:
-            connection.endheaders()
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body) if isinstance(body, bytes) else body.size))
+        connection.endheaders(body)
 
     def _connect(self, name: str, origin: Origin) -> http.client.HTTPConnection:
         scheme, host, port = origin

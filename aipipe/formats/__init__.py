@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from aipipe.formats.audio import Speech, Transcription, Translation
 from aipipe.formats.base import JSON, UNREADABLE, Context, Format, Reading, Watch, parse
 from aipipe.formats.chat import Chat
 from aipipe.formats.completions import Completions
 from aipipe.formats.embeddings import Embeddings
+from aipipe.formats.images import Images
 from aipipe.formats.messages import Messages
 from aipipe.formats.responses import Responses
 
@@ -17,9 +19,13 @@ __all__ = [
     "Context",
     "Embeddings",
     "Format",
+    "Images",
     "Messages",
     "Reading",
     "Responses",
+    "Speech",
+    "Transcription",
+    "Translation",
     "Watch",
     "parse",
 ]

@@ -91,6 +91,13 @@ class Format(Protocol):
         """The format's own way of telling, in mid-stream, that there is no more to come."""
 
 
+class OpenAIFamily:
+    """How OpenAI's formats tell, in mid-stream, that there is no more to come."""
+
+    def failure(self, message: str) -> bytes:
+        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})
+
+
 @dataclass(slots=True)
 class Reader:
     """Shared by the watches: finds JSON objects in events, and the usage in them."""

@@ -11,10 +11,10 @@ from aipipe.formats.base import (
     JSON,
     TEMPLATE_BYTES,
     Context,
+    OpenAIFamily,
     Reader,
     Reading,
     count,
-    data_event,
     inline_bytes,
     objects,
     parse,
@@ -41,7 +41,7 @@ def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(OpenAIFamily):
     """`cap_field` is the one that goes upstream when the caller set none."""
 
     cap_field: str = "max_tokens"
@@ -77,9 +77,6 @@ class Chat:
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(CHAT)
-
-    def failure(self, message: str) -> bytes:
-        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})
 
 
 def ask_for_usage(body: JSON) -> None:

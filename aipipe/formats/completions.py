@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from aipipe.admission import Ask
-from aipipe.formats.base import JSON, Context, Reading, count, data_event
+from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, count
 from aipipe.formats.chat import CHAT, ChoicesWatch, ask_for_usage, read_choices
 
 DEFAULT_CAP = 16  # the provider's own; always sent, since others' is "no limit"
 
 
-class Completions:
+class Completions(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         prompt = body.get("prompt")
         prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
@@ -33,6 +33,3 @@ class Completions:
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(CHAT)
-
-    def failure(self, message: str) -> bytes:
-        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from aipipe.admission import Ask
 from aipipe.errors import InvalidRequest
-from aipipe.formats.base import JSON, Context, Reading
+from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading
 from aipipe.formats.chat import ChoicesWatch, read_choices
 from aipipe.usage_parsing import Flavour
 
 EMBEDDINGS = Flavour("openai", "embeddings")
 
 
-class Embeddings:
+class Embeddings(OpenAIFamily):
     """Nothing is written, so the input is all there is to pay."""
 
     def ask(self, body: JSON, context: Context) -> Ask:
@@ -27,6 +27,3 @@ class Embeddings:
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(EMBEDDINGS)
-
-    def failure(self, message: str) -> bytes:
-        raise NotImplementedError("embeddings are never streamed")

@@ -11,10 +11,10 @@ from aipipe.formats.base import (
     JSON,
     TEMPLATE_BYTES,
     Context,
+    OpenAIFamily,
     Reader,
     Reading,
     count,
-    data_event,
     inline_bytes,
     objects,
     parse,
@@ -49,7 +49,7 @@ def content(items: Iterator[JSON]) -> Iterator[JSON]:
         yield from objects(item, "output")
 
 
-class Responses:
+class Responses(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         refuse_fields(body, SHARED)
         refuse_kinds(objects(body, "tools"), TOOLS, "tools")
@@ -93,9 +93,6 @@ class Responses:
 
     def watch(self) -> ResponsesWatch:
         return ResponsesWatch(RESPONSES)
-
-    def failure(self, message: str) -> bytes:
-        return data_event({"error": {"message": message, "type": "provider_error", "code": None}})
 
 
 class ResponsesWatch(Reader):

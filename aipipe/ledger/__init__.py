@@ -33,5 +33,7 @@ def open_ledger(url: str) -> Ledger:
     """
     scheme, separator, path = url.partition(":///")
     if scheme != "sqlite" or not separator or not path:
-        raise ConfigError(f"AIPIPE_DATABASE_URL must look like sqlite:////path/to/aipipe.db, not {scheme}:…")
+        raise ConfigError(
+            f"AIPIPE_DATABASE_URL must look like sqlite:////path/to/aipipe.db, not {url.partition(':')[0]}:…"
+        )
     return Ledger(SQLite(path))

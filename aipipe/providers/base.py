@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -29,10 +30,12 @@ class Endpoint:
     path: re.Pattern[str]
     name: str
     format: Format | None = None
+    form: bool = False
 
 
-def metered(path: str, format: Format) -> Endpoint:
-    return Endpoint("POST", re.compile(re.escape(path), re.ASCII), path.lstrip("/"), format)
+def metered(path: str, format: Format, *, form: bool = False) -> Endpoint:
+    """An endpoint that costs. `form`: its request is a form with files, not JSON."""
+    return Endpoint("POST", re.compile(re.escape(path), re.ASCII), path.lstrip("/"), format, form)
 
 
 def free(method: str, path: str) -> Endpoint:
@@ -129,18 +132,18 @@ class Provider:
         self,
         endpoint: Endpoint,
         format: Format,
-        raw: bytes,
+        body: JSON,
+        size: int,
         prices: Prices,
         budget: Budget,
         answer_tokens: Callable[[str], int | None],
     ) -> Call:
-        """Reads a metered request: everything that decides about money, and nothing else.
+        """Reads a metered request of `size` bytes: everything that decides about money, and nothing else.
 
         Raises:
-            InvalidRequest: no JSON object, no model, or no price for it.
+            InvalidRequest: no model, no price for it, or a field that can't be read.
             NotAllowed: the budget or the shared key is not for that.
         """
-        body = read_body(raw)
         model = body.get("model")
         if not isinstance(model, str) or not model or len(model) > 200 or not model.isprintable():
             raise InvalidRequest('AI Pipe needs a "model" in the request, to know its price.')
@@ -151,12 +154,24 @@ class Provider:
             raise UnknownPrice(f"Model {model} pricing unknown")
         self.refuse(body)
         known = limits(model)
-        ask = format.ask(body, Context(known, len(raw), answer_tokens))
-        card = rate.card(ask.bound, modalities=modalities(body), tier=service_tier(body, rate))
+        ask = format.ask(body, Context(known, size, answer_tokens))
+        if ask.told:
+            card = told_card(rate, ask.told, model)
+        else:
+            card = rate.card(ask.bound, modalities=modalities(body), tier=service_tier(body, rate))
         return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks)
 
 
+def told_card(rate: Rate, told: Mapping[str, int], model: str) -> Card:
+    """The bounds of a request that tells itself what it will use."""
+    cost = rate.cost(told)
+    if not cost:
+        raise UnknownPrice(f"Model {model} pricing unknown for this form of answer: ask for one that tells its usage.")
+    return Card(Decimal(0), Decimal(0), Decimal(cost))
+
+
 def read_body(raw: bytes) -> JSON:
+    """The JSON object that a request consists of. Raises InvalidRequest when it isn't one."""
     body = parse(raw)
     if body is None:
         raise InvalidRequest("AI Pipe expected a JSON object as the request's body.")

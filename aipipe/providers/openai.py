@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aipipe.formats import Chat, Completions, Embeddings, Responses
+from aipipe.formats import Chat, Completions, Embeddings, Images, Responses, Speech, Transcription, Translation
 from aipipe.providers.base import Provider, free, metered
 
 
@@ -31,6 +31,11 @@ def openai(organization: str | None) -> OpenAI:
             metered("/v1/completions", Completions()),
             metered("/v1/responses", Responses()),
             metered("/v1/embeddings", Embeddings()),
+            metered("/v1/audio/speech", Speech()),
+            metered("/v1/audio/transcriptions", Transcription(), form=True),
+            metered("/v1/audio/translations", Translation(), form=True),
+            metered("/v1/images/generations", Images()),
+            metered("/v1/images/edits", Images(), form=True),
             free("GET", "/v1/models"),
             free("GET", "/v1/models/{}"),
             free("POST", "/v1/moderations"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import orjson
 from flask import Blueprint, Response, request
 
-from aipipe import relay
+from aipipe import multipart, relay
 from aipipe.answers import Unmetered
 from aipipe.client import Client
 from aipipe.errors import BudgetExceeded
 from aipipe.formats import JSON, Format
 from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
+from aipipe.providers.base import read_body
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key
 from aipipe.views import guards
@@ -62,17 +63,24 @@ def meter(
     """A request that costs: bounded, admitted, sent, charged."""
     parts = services()
     budget = parts.budgets.find(identity.email)
-    raw = request.get_data(cache=False)
+    form = multipart.read(request.stream, request.headers.get("Content-Type", "")) if endpoint.form else None
+    raw = b"" if form else request.get_data(cache=False)
+    asking = form.fields if form else read_body(raw)
 
     def answer_tokens(answer_id: str) -> int | None:
         known = parts.ledger.answer(identity.email, answer_id)
         return known.input_tokens + known.output_tokens if known else None
 
-    asked = provider.prepare(endpoint, format, raw, parts.prices, budget, answer_tokens)
+    asked = provider.prepare(
+        endpoint, format, asking, form.size if form else len(raw), parts.prices, budget, answer_tokens
+    )
     client = Client(request.environ)
     charge = parts.metering.admit(identity, budget, asked, client.gone)
-    body = upstream_body(asked.body, format, charge.grant.cap)
+    body = form or upstream_body(asked.body, format, charge.grant.cap)
     headers = request_headers(list(request.headers), credentials, shared=True)
+    if form:
+        headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
+        headers.append(("Content-Type", form.content_type))
     reply = relay.send(parts.pool, charge, request.method, target, headers, body, client)
     return respond(reply.status, reply.headers, reply.body)
 
@@ -83,5 +91,5 @@ def upstream_body(body: JSON, format: Format, cap: int | None) -> bytes:
     return orjson.dumps(body)
 
 
-def respond(status: int, headers: list[tuple[str, str]], body: relay.Body) -> Response:
+def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:
     return Response(body, status, headers, direct_passthrough=True)
