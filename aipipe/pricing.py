@@ -6,13 +6,16 @@ tier rules. A price table of our own would be stale in a month.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import orjson
 from genai_prices import Usage as PricedUsage
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.data_units import unit_data
@@ -110,8 +113,27 @@ def _highest(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:
     return price
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What we know better than genai-prices, with its source. Without prices, the models are not to be had."""
+
+    provider: str
+    models: str
+    why: str
+    source: str
+    prices: Mapping[str, float] | None
+
+    def concerns(self, provider: str, model: str) -> bool:
+        return provider == self.provider and re.fullmatch(self.models, model.lower()) is not None
+
+
+CORRECTIONS = [
+    Correction(**entry) for entry in orjson.loads(Path(__file__).with_name("price_corrections.json").read_bytes())
+]
+
+
 class Prices:
-    """Finds the rate of a model: the operator's `PRICES` first, then genai-prices."""
+    """Finds the rate of a model: the operator's `PRICES` first, then our corrections, then genai-prices."""
 
     def __init__(self, overrides: Mapping[str, Mapping[str, Any]]) -> None:
         self._overrides = {name.lower(): _own_rate(name, prices) for name, prices in overrides.items()}
@@ -124,6 +146,9 @@ class Prices:
             return own
         if price_id is None:
             return None
+        for correction in CORRECTIONS:
+            if correction.concerns(price_id, model):
+                return _own_rate(f"{provider}/{model}", correction.prices) if correction.prices else None
         try:
             return Rate(*get_snapshot().find_provider_model(model, None, price_id, None))
         except LookupError:
