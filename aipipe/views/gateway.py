@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 from flask import Blueprint, Response, request
+from werkzeug.routing import BaseConverter, ValidationError
 
 from aipipe import multipart, relay
 from aipipe.answers import Unmetered
@@ -20,8 +21,20 @@ from aipipe.views import guards
 bp = Blueprint("gateway", __name__)
 
 
-@bp.route("/<provider>", defaults={"path": ""}, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-@bp.route("/<provider>/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+class KnownProvider(BaseConverter):
+    """A first segment that names a provider: where it names none, another route's 405 is not hidden by a 404."""
+
+    def to_python(self, value: str) -> str:
+        if value not in services().providers:
+            raise ValidationError
+        return value
+
+
+bp.record_once(lambda state: state.app.url_map.converters.update(known=KnownProvider))
+
+
+@bp.route("/<known:provider>", defaults={"path": ""}, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+@bp.route("/<known:provider>/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def call(provider: str, path: str) -> Response:  # noqa: ARG001
     """`path` is Flask's, decoded; upstream goes the target as it came."""
     chosen = services().providers.named(provider)
