@@ -11,6 +11,7 @@ from gevent import socket as cooperative
 
 from aipipe.sockets import readable
 
+SLOWEST = 60.0  # seconds that a client may take to send, or to take, the next bytes
 READ = 1  # libev's and libuv's name for "readable"
 
 
@@ -27,6 +28,8 @@ class Client:
     def __init__(self, environ: Mapping[str, Any]) -> None:
         found = environ.get("gunicorn.socket")
         self._socket = found if type(found) is cooperative.socket else None
+        if self._socket is not None:
+            self._socket.settimeout(SLOWEST)
 
     def gone(self) -> bool:
         """Whether the client has closed its end."""

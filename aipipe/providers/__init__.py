@@ -17,6 +17,10 @@ from aipipe.providers.openrouter import OPENROUTER
 __all__ = ["Call", "Endpoint", "Provider", "Registry", "build"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
+RESERVED = frozenset({
+    "admin", "apps", "docs", "healthz", "login", "logout", "metrics", "playground", "proxy", "similarity", "static",
+    "token", "usage",
+})  # fmt: skip
 OPENED = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S+)")
 
 
@@ -43,8 +47,8 @@ def build(config: Mapping[str, Any]) -> Registry:
 
 
 def _configured(known: Provider | None, name: str, setting: Mapping[str, Any]) -> Provider:
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"PROVIDERS: {name!r} can't be a path segment; use a-z, 0-9, - and _.")
+    if not NAME.fullmatch(name) or name in RESERVED:
+        raise ConfigError(f"PROVIDERS: {name!r} can't name a provider: use a-z, 0-9, - and _, and no page of ours.")
     base = str(setting.get("base") or (known.base if known else "")).rstrip("/")
     if not re.match(r"https?://[^/\s]+", base):
         raise ConfigError(f'PROVIDERS[{name!r}] needs a "base" such as "https://api.example.com".')

@@ -111,7 +111,7 @@ class Provider:
             NotAllowed: the operator's key is not for that.
         """
         for endpoint in self.endpoints:
-            if endpoint.method == method and endpoint.path.fullmatch(path):
+            if endpoint.method == ("GET" if method == "HEAD" else method) and endpoint.path.fullmatch(path):
                 return endpoint
         raise NotAllowed(
             f"AI Pipe doesn't allow {method} {path[:100]} on its shared {self.name} key, where it could show or change"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from flask import Blueprint, Response, render_template, request
 
 from aipipe.errors import InvalidRequest, NotAllowed, NotFound
 from aipipe.services import services
+from aipipe.views import guards
 
 bp = Blueprint("account", __name__)
 
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 
@@ -28,10 +32,9 @@ def sign_in() -> Response:
     """Developer sign-in: whoever reaches `aipipe dev` on this machine may be anybody."""
     if not services().dev:
         raise NotFound("There is no developer sign-in here.")
-    if any(name in request.headers for name in FORWARDED):
-        raise NotAllowed("Developer sign-in is for this machine alone, not through a proxy.")
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise NotAllowed("Sign in on this site's own page.")
+    if any(name in request.headers for name in FORWARDED) or hostname() not in LOOPBACK:
+        raise NotAllowed("Developer sign-in is for this machine alone: open http://localhost, not through a proxy.")
+    guards.require_same_origin()
     email = request.form.get("email", "").strip()
     try:
         token = services().issue_token(email)
@@ -41,6 +44,11 @@ def sign_in() -> Response:
         "account/token.html", url=services().public_url(), email=email, token=token, example=example()
     )
     return Response(page, headers={"Cache-Control": "no-store"})
+
+
+def hostname() -> str | None:
+    """The host that the browser believes to talk to: another name for this machine may be somebody's trick."""
+    return urlsplit(f"//{request.host}").hostname
 
 
 def example() -> dict[str, str]:

@@ -105,4 +105,7 @@ def upstream_body(body: JSON, format: Format, cap: int | None) -> bytes:
 
 
 def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:
-    return Response(body, status, headers, direct_passthrough=True)
+    answer = Response(body, status, headers, direct_passthrough=True)
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        del answer.headers["Content-Type"]  # Flask's guess
+    return answer

@@ -36,3 +36,12 @@ def identified(token: str) -> Identity:
     if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
         raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
     return identity
+
+
+def require_same_origin() -> None:
+    """Raises NotAllowed unless the browser says that the request comes from a page of ours."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site == "same-origin" or (site is None and origin == services().public_url()):
+        return
+    raise NotAllowed("This is for AI Pipe's own pages. Open the page again and use its form.")

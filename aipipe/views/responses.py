@@ -14,6 +14,7 @@ from aipipe.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, 
 log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = "86400"
+PAGES = {"account"}
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -75,6 +76,7 @@ def answer_preflight() -> Response | None:
     if request.method != "OPTIONS":
         return None
     answer = Response(status=204)
+    del answer.headers["Content-Type"]
     wanted = request.headers.get("Access-Control-Request-Headers", "Authorization, Content-Type")
     answer.headers["Access-Control-Allow-Headers"] = wanted
     answer.headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -83,11 +85,16 @@ def answer_preflight() -> Response | None:
 
 
 def allow_every_origin(answer: Response) -> Response:
-    """Never with credentials: what a page can't prove with a token of its own, it doesn't get."""
+    """Never with credentials: what a page can't prove with a token of its own, it doesn't get.
+
+    Our own pages are for nobody else's scripts: they may show a token.
+    """
+    for name, value in SAFE.items():
+        answer.headers.setdefault(name, value)
+    if request.blueprint in PAGES:
+        return answer
     answer.headers["Access-Control-Allow-Origin"] = "*"
     answer.headers["Access-Control-Expose-Headers"] = "*, " + ", ".join(
         name for name, _ in answer.headers if not name.lower().startswith("access-control-")
     )
-    for name, value in SAFE.items():
-        answer.headers.setdefault(name, value)
     return answer
