@@ -1,0 +1,5 @@
+"""The entry for `gunicorn wsgi:app`."""
+
+from aipipe.serving import application
+
+app = application()
