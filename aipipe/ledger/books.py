@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,6 +12,8 @@ from aipipe.ledger.types import Day, Entry, Grant, Hold, Purpose, Usages
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
+PAGE = 1000
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Books:
@@ -31,6 +35,31 @@ class Books:
             [first.isoformat(), last.isoformat(), *([email] if email is not None else [])],
         )
         return [Day(*row) for row in rows]
+
+    def pages(self, email: str | None, first: date, last: date, size: int = PAGE) -> Iterator[list[Day]]:
+        """As `daily`, in lists of at most `size`, for answers of any length.
+
+        Each list shows the database at its own moment; nothing is locked, and nothing is open, between them.
+        """
+        person = " AND email = ?" if email is not None else ""
+        days = (
+            f"SELECT email, date, SUM(cost) AS cost FROM spend WHERE {{}}{person}"
+            " GROUP BY date, email ORDER BY date DESC, email LIMIT ?"
+        )
+        sql = (  # two searches of an index, wherever the page begins
+            f"SELECT * FROM ({days.format('date = ? AND email > ?')}) AS same_date"
+            f" UNION ALL SELECT * FROM ({days.format('date < ? AND date >= ?')}) AS older"
+            " ORDER BY date DESC, email LIMIT ?"
+        )
+        rest = [*([email] if email is not None else []), size]
+        at, more = Day("", last.isoformat(), 0), first <= last
+        while more:
+            values = [at.date, at.email, *rest, at.date, first.isoformat(), *rest, size]
+            page = [Day(*row) for row in self._database.read(sql, values)]
+            more = len(page) == size
+            if page:
+                at = page[-1]
+                yield page
 
     def entries(self, email: str, limit: int = 100) -> list[Entry]:
         """The person's last entries, newest first."""
@@ -84,6 +113,13 @@ def spent_since(execute: Execute, email: str, since: date) -> tuple[int, str | N
 def day_of(moment: float) -> str:
     """The UTC date of a moment, as the ledger writes it."""
     return datetime.fromtimestamp(moment, UTC).date().isoformat()
+
+
+def date_of(text: str) -> date:
+    """The date written as the ledger writes it, `YYYY-MM-DD`. Raises ValueError for anything else."""
+    if not _DATE.fullmatch(text):
+        raise ValueError("not a date")
+    return date.fromisoformat(text)
 
 
 def hold_of(row: tuple[Any, ...]) -> Hold:

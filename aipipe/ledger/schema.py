@@ -31,6 +31,7 @@ SCHEMA = (
     )""",
     "CREATE INDEX IF NOT EXISTS entry_by_person ON entry (email, time)",
     "CREATE INDEX IF NOT EXISTS entry_by_answer ON entry (answer_id) WHERE answer_id <> ''",
+    "CREATE INDEX IF NOT EXISTS entry_imported ON entry (email, date) WHERE ended = 'imported'",
     """
     CREATE TABLE IF NOT EXISTS spend (
         email TEXT NOT NULL,
@@ -45,7 +46,7 @@ SCHEMA = (
         requests BIGINT NOT NULL,
         PRIMARY KEY (email, date, provider, model, app)
     )""",
-    "CREATE INDEX IF NOT EXISTS spend_by_date ON spend (date, email)",
+    "CREATE INDEX IF NOT EXISTS spend_by_date ON spend (date DESC, email)",
     """
     CREATE TABLE IF NOT EXISTS hold (
         id {key},

@@ -6,15 +6,16 @@ Every public method is one transaction. Nothing here knows HTTP, prices or provi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from aipipe.ledger import entries
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
-from aipipe.ledger.schema import MOST
+from aipipe.ledger.entries import append, bounded
 from aipipe.ledger.sqlite import Execute, SQLite
-from aipipe.ledger.types import Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
+from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
 from aipipe.ledger.workers import Worker
 
 Decide = Callable[[Funds], Grant | Wait]
@@ -149,7 +150,7 @@ class Ledger(Books):
             if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
                 return None
             charged = bounded(cost)
-            self._append(
+            append(
                 execute,
                 self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id),
             )
@@ -191,62 +192,25 @@ class Ledger(Books):
             if rows and rows[0][0] == "sent":
                 hold = hold_of(rows[0][1:])
                 cost, usages = hold.grant.estimate, hold.grant.usages
-                self._append(
-                    execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id="")
-                )
+                append(execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id=""))
             return bool(rows)
 
         return self._database.write(work)
 
-    # Entries
-
-    def _append(self, execute: Execute, entry: Entry) -> None:
-        columns = asdict(entry)
-        places = ", ".join("?" * len(columns))
-        execute(f"INSERT INTO entry ({', '.join(columns)}) VALUES ({places})", list(columns.values()))
-        request = 1 if entry.ended in ("complete", "partial") else 0
-        execute(
-            "INSERT INTO spend (email, date, provider, model, app, cost, input_tokens, output_tokens, cached_tokens,"
-            " requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (email, date, provider, model, app) DO UPDATE SET cost = spend.cost + excluded.cost,"
-            " input_tokens = spend.input_tokens + excluded.input_tokens,"
-            " output_tokens = spend.output_tokens + excluded.output_tokens,"
-            " cached_tokens = spend.cached_tokens + excluded.cached_tokens,"
-            " requests = spend.requests + excluded.requests",
-            [
-                entry.email,
-                entry.date,
-                entry.provider,
-                entry.model,
-                entry.app,
-                entry.cost,
-                entry.input_tokens,
-                entry.output_tokens,
-                entry.cached_tokens,
-                request,
-            ],
-        )
+    # What no request brings about
 
     def adjust(self, email: str, day: date, cost: int) -> int:
         """Appends the entry that makes the day's total `cost`; returns its amount, of either sign."""
-        return self._set_total(email, day, cost, "adjusted")
+        total = Day(email, day.isoformat(), cost)
+        return self._database.write(lambda execute: entries.adjust(execute, total, self._clock()))
 
-    def _set_total(self, email: str, day: date, cost: int, ended: Ended) -> int:
-        def work(execute: Execute) -> int:
-            total = execute(
-                "SELECT COALESCE(SUM(cost), 0) FROM spend WHERE email = ? AND date = ?",
-                [email, day.isoformat()],
-            )[0][0]
-            difference = bounded(cost) - int(total)
-            if difference:
-                self._append(execute, Entry(
-                    time=self._clock(), date=day.isoformat(), email=email, app="", provider="", model="", endpoint="",
-                    input_tokens=0, output_tokens=0, cached_tokens=0, cost=difference, status=200, ended=ended,
-                    answer_id="", duration=0,
-                ))  # fmt: skip
-            return difference
+    def top_up(self, days: Sequence[Day]) -> list[int]:
+        """Appends what the imported entries of each person and day lack of its cost; returns these amounts.
 
-        return self._database.write(work)
+        What was spent here doesn't count, and nothing is ever taken back. A day without imported entries gets one,
+        even of 0. All in one transaction.
+        """
+        return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()))
 
     def reset_tokens(self, email: str) -> float:
         """Makes every token of `email` issued before now void; returns that moment."""
@@ -259,11 +223,6 @@ class Ledger(Books):
             )
         )
         return now
-
-
-def bounded(cost: int) -> int:
-    """The cost, unless it is beyond what the ledger may hold: nothing real is."""
-    return max(-MOST, min(MOST, cost))
 
 
 def _purpose_values(purpose: Purpose) -> list[Any]:
