@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aipipe.answers import Large, Unmetered, Whole, read
 from aipipe.client import Client
 from aipipe.errors import ProviderError, ProviderTimeout
-from aipipe.formats import Reading, parse
+from aipipe.formats import JSON, Reading, parse
 from aipipe.forwarding import Headers, answer_headers
 from aipipe.metering import Bill, Charge
 from aipipe.money import show
@@ -22,14 +22,29 @@ AnswerBody = Whole | Large | Stream | Unmetered
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back to the caller. Whoever takes it must close `body`, even one that was never begun."""
+    """What goes back to the caller. Whoever takes it must close `body`, even one that was never begun.
+
+    Of an answer that was read whole there are also its `content`, where that is a JSON object, and its `bill`.
+    """
 
     status: int
     headers: Headers
     body: AnswerBody
+    content: JSON | None = None
+    bill: Bill | None = None
 
 
-def send(pool: Pool, charge: Charge, method: str, target: str, headers: Headers, body: Body, client: Client) -> Reply:
+def send(
+    pool: Pool,
+    charge: Charge,
+    method: str,
+    target: str,
+    headers: Headers,
+    body: Body,
+    client: Client,
+    *,
+    whole: int = WHOLE,
+) -> Reply:
     """Sends an admitted request and begins to pass its answer on. The charge is resolved in any case.
 
     Raises:
@@ -46,7 +61,7 @@ def send(pool: Pool, charge: Charge, method: str, target: str, headers: Headers,
     except Exception:
         _give_up(charge, billable=False)
         raise
-    return begin(answer, charge, client)
+    return begin(answer, charge, client, whole)
 
 
 def _give_up(charge: Charge, billable: bool) -> None:
@@ -56,7 +71,7 @@ def _give_up(charge: Charge, billable: bool) -> None:
         charge.release()
 
 
-def begin(answer: Answer, charge: Charge, client: Client) -> Reply:
+def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) -> Reply:
     """Takes the head of an answer, and the whole of it where it isn't a stream."""
     headers = answer_headers(answer.headers, shared=True)
     if charge.grant.capped:
@@ -64,17 +79,17 @@ def begin(answer: Answer, charge: Charge, client: Client) -> Reply:
     if answer.status < 400 and answer.header("Content-Type").startswith("text/event-stream"):
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         return Reply(answer.status, headers, Stream(answer, charge, client))
-    return _read_whole(answer, charge, headers)
+    return _read_whole(answer, charge, headers, whole)
 
 
-def _read_whole(answer: Answer, charge: Charge, headers: Headers) -> Reply:
+def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) -> Reply:
     chunks: list[bytes] = []
     size = 0
     try:
         while chunk := answer.read():
             chunks.append(chunk)
             size += len(chunk)
-            if size > WHOLE:
+            if size > whole:
                 return Reply(answer.status, headers, Large(answer, charge, chunks))
     except ProviderError:
         answer.close()
@@ -82,13 +97,13 @@ def _read_whole(answer: Answer, charge: Charge, headers: Headers) -> Reply:
         raise
     answer.close()
     body = b"".join(chunks)
-    bill = _settle_whole(charge, body, answer.status)
-    return Reply(answer.status, [*headers, *bill_headers(bill)], Whole(body))
+    content = parse(body)
+    bill = _settle_whole(charge, body, content, answer.status)
+    return Reply(answer.status, [*headers, *bill_headers(bill)], Whole(body), content, bill)
 
 
-def _settle_whole(charge: Charge, body: bytes, status: int) -> Bill | None:
+def _settle_whole(charge: Charge, body: bytes, found: JSON | None, status: int) -> Bill | None:
     """Charges a whole answer; a refusal that tells no usage costs nothing."""
-    found = parse(body)
     reading = read(charge, found)
     if status >= 400 and reading.usage is None:
         charge.release()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import orjson
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter, ValidationError
 
-from aipipe import multipart, relay
+from aipipe import calling, multipart, relay
 from aipipe.answers import Unmetered
 from aipipe.client import Client
-from aipipe.errors import BudgetExceeded
-from aipipe.formats import JSON, Format
+from aipipe.formats import Format
 from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
 from aipipe.providers.base import read_body
@@ -44,9 +42,7 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
         return pass_on(chosen, target, chosen.credentials(credential), shared=False)
     identity = guards.identified(credential)
     endpoint = chosen.find(request.method, target.partition("?")[0])
-    budget = services().budgets.find(identity.email)
-    if budget.limit <= 0:
-        raise BudgetExceeded("AI Pipe has no budget for you. Ask its operator for one.")
+    guards.funded(identity)
     credentials = chosen.shared_headers(services().public_url())
     if endpoint.format is None:
         return pass_on(chosen, target, credentials, shared=True)
@@ -73,35 +69,18 @@ def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, sha
 def meter(
     provider: Provider, endpoint: Endpoint, format: Format, target: str, credentials: dict[str, str], identity: Identity
 ) -> Response:
-    """A request that costs: bounded, admitted, sent, charged."""
-    parts = services()
-    budget = parts.budgets.find(identity.email)
-    form = multipart.read(request.stream, request.headers.get("Content-Type", "")) if endpoint.form else None
-    raw = b"" if form else request.get_data(cache=False)
-    asking = form.fields if form else read_body(raw)
-
-    def answer_tokens(answer_id: str) -> int | None:
-        known = parts.ledger.answer(identity.email, answer_id)
-        return known.input_tokens + known.output_tokens if known else None
-
-    asked = provider.prepare(
-        endpoint, format, asking, form.size if form else len(raw), parts.prices, budget, answer_tokens
-    )
-    client = Client(request.environ)
-    charge = parts.metering.admit(identity, budget, asked, client.gone)
-    body = form or upstream_body(asked.body, format, charge.grant.cap)
+    """A request that costs, as JSON or as a form with files."""
     headers = request_headers(list(request.headers), credentials, shared=True)
-    if form:
+    if endpoint.form:
+        form = multipart.read(request.stream, request.headers.get("Content-Type", ""))
         headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
         headers.append(("Content-Type", form.content_type))
-    reply = relay.send(parts.pool, charge, request.method, target, headers, body, client)
+        asked = calling.Request(provider, endpoint, format, target, headers, form.fields, form.size, form)
+    else:
+        raw = request.get_data(cache=False)
+        asked = calling.Request(provider, endpoint, format, target, headers, read_body(raw), len(raw))
+    reply = calling.meter(services(), identity, asked, Client(request.environ))
     return respond(reply.status, reply.headers, reply.body)
-
-
-def upstream_body(body: JSON, format: Format, cap: int | None) -> bytes:
-    """The request as the provider gets it, always written anew: a field that stands twice goes out as we read it."""
-    format.cap(body, cap)
-    return orjson.dumps(body)
 
 
 def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from aipipe.errors import NotAllowed, NotAuthenticated
+from aipipe.errors import BudgetExceeded, NotAllowed, NotAuthenticated
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key, token_from
 
@@ -45,3 +45,9 @@ def require_same_origin() -> None:
     if site == "same-origin" or (site is None and origin == services().public_url()):
         return
     raise NotAllowed("This is for AI Pipe's own pages. Open the page again and use its form.")
+
+
+def funded(identity: Identity) -> None:
+    """Raises BudgetExceeded when the person has no budget at all: then nothing is for them, not even what is free."""
+    if services().budgets.find(identity.email).limit <= 0:
+        raise BudgetExceeded("AI Pipe has no budget for you. Ask its operator for one.")
