@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aipipe import budgets, providers, settings, upstream
+from aipipe import budgets, money, providers, settings, upstream
+from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
 from aipipe.services import Services
-from aipipe.views import account, gateway, health, responses, usage
+from aipipe.views import account, admin, assets, gateway, health, responses, session, token, usage
 
 __version__ = "0.1.0"
 
@@ -54,9 +55,13 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
                 request=config["REQUEST_TIMEOUT"],
             )
         ),
+        google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
     )
 
+    app.add_template_filter(money.show, "money")
     responses.init_app(app)
-    for view in (account, usage, health, gateway):
+    session.init_app(app)
+    assets.init_app(app)
+    for view in (account, token, usage, admin, health, gateway):
         app.register_blueprint(view.bp)
     return app

@@ -1,14 +1,15 @@
-"""`/` and `/login`: what this is, and how to get a token."""
+"""`/` and `/login`: what this is, signing in and out, and one's token."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 
-from aipipe.errors import InvalidRequest, NotAllowed, NotFound
-from aipipe.services import services
-from aipipe.views import guards
+from aipipe.errors import InvalidRequest, NotAllowed, NotAuthenticated, NotFound
+from aipipe.services import services, window
+from aipipe.tokens import Identity, plausible_email
+from aipipe.views import guards, session
 
 bp = Blueprint("account", __name__)
 
@@ -23,8 +24,23 @@ def home() -> str:
 
 
 @bp.get("/login")
-def login() -> str:
-    return render_template("account/login.html", dev=services().dev)
+def login() -> Response:
+    """The sign-in page; for those who are signed in, their token and what is left of their budget."""
+    user = session.signed_in()
+    if user is None:
+        return page("account/login.html", dev=services().dev, next=request.args.get("next", ""))
+    if request.args.get("next"):
+        return redirect(own_path(request.args["next"]), 303)  # type: ignore[return-value]
+    budget = services().budgets.find(user.email)
+    first, _ = window(budget)
+    return page(
+        "account/token.html",
+        url=services().public_url(),
+        token=services().issue_token(user.email),
+        example=example(),
+        budget=budget,
+        spent=services().ledger.spent(user.email, first),
+    )
 
 
 @bp.post("/login")
@@ -35,15 +51,46 @@ def sign_in() -> Response:
     if any(name in request.headers for name in FORWARDED) or hostname() not in LOOPBACK:
         raise NotAllowed("Developer sign-in is for this machine alone: open http://localhost, not through a proxy.")
     guards.require_same_origin()
-    email = request.form.get("email", "").strip()
     try:
-        token = services().issue_token(email)
+        email = plausible_email(request.form.get("email", "").strip())
     except ValueError:
-        raise InvalidRequest("That is not an email address. Go back and type one, such as alice@example.com.") from None
-    page = render_template(
-        "account/token.html", url=services().public_url(), email=email, token=token, example=example()
-    )
-    return Response(page, headers={"Cache-Control": "no-store"})
+        raise InvalidRequest("That is not an email address. Go back and type one, as alice@example.com.") from None
+    session.begin(email)
+    return redirect(own_path(request.form.get("next", "")), 303)  # type: ignore[return-value]
+
+
+@bp.post("/logout")
+def sign_out() -> Response:
+    guards.require_same_origin()
+    session.end()
+    return redirect("/", 303)  # type: ignore[return-value]
+
+
+@bp.post("/login/reset")
+def reset() -> Response:
+    """Makes every token of the person who is signed in void; the page then shows a new one."""
+    guards.require_same_origin()
+    services().ledger.reset_tokens(person().email)
+    return redirect("/login", 303)  # type: ignore[return-value]
+
+
+def person() -> Identity:
+    """Who is signed in. Raises NotAuthenticated when nobody is."""
+    user = session.signed_in()
+    if user is None:
+        raise NotAuthenticated("You are not signed in any more. Sign in at /login.")
+    return user
+
+
+def own_path(target: str) -> str:
+    """`target` if it is a path on this site, else the account page: nobody is sent elsewhere from here."""
+    plain = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
+    return target if plain and not urlsplit(target).netloc else "/login"
+
+
+def page(template: str, **values: object) -> Response:
+    """A page about somebody: nothing on the way may keep it."""
+    return Response(render_template(template, **values), headers={"Cache-Control": "no-store"})
 
 
 def hostname() -> str | None:

@@ -10,11 +10,17 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from aipipe.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+from aipipe.views import session
 
 log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = "86400"
-PAGES = {"account"}
+PAGES = {"account", "admin_pages", "docs", "playground", "usage_page"}
+# Only scripts that a page itself names may run: `'self'` would admit what /proxy fetches.
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -91,6 +97,8 @@ def allow_every_origin(answer: Response) -> Response:
     """
     for name, value in SAFE.items():
         answer.headers.setdefault(name, value)
+    if answer.mimetype == "text/html" and request.blueprint != "gateway":
+        answer.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=session.nonce()))
     if request.blueprint in PAGES:
         return answer
     answer.headers["Access-Control-Allow-Origin"] = "*"

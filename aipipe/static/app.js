@@ -1,0 +1,35 @@
+// What our pages share: buttons that copy, secrets that show themselves when asked, questions before it is too late.
+
+const say = (button, text) => {
+  const before = button.textContent;
+  button.textContent = text;
+  setTimeout(() => (button.textContent = before), 1500);
+};
+
+for (const pre of document.querySelectorAll("pre.copyable")) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "Copy" });
+  button.setAttribute("aria-live", "polite");
+  pre.append(button);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const source = button.matches("pre.copyable > button") ? button.parentElement.querySelector("code") : button.dataset.copy && document.querySelector(button.dataset.copy);
+  if (source) {
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    say(button, "Copied");
+  }
+  if (button.dataset.show) {
+    const field = document.querySelector(button.dataset.show);
+    const shown = field.type === "text";
+    field.type = shown ? "password" : "text";
+    button.textContent = shown ? "Show" : "Hide";
+    button.setAttribute("aria-pressed", String(!shown));
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.ask;
+  if (question && !confirm(question)) event.preventDefault();
+});

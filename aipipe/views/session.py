@@ -1,0 +1,78 @@
+"""Who is signed in. Pages read the session alone, never a token; API routes never read it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from urllib.parse import quote
+
+from flask import Flask, Response, current_app, g, redirect, request, session
+from flask.sessions import SecureCookieSessionInterface
+
+from aipipe.services import services
+from aipipe.tokens import Identity
+
+SESSION_DAYS = 30
+
+
+class Cookies(SecureCookieSessionInterface):
+    """Signed, not readable by scripts, sent to this host alone; `__Host-` where browsers allow that, on https."""
+
+    def get_cookie_name(self, app: Flask) -> str:  # noqa: ARG002
+        return "__Host-aipipe" if request.is_secure else "aipipe"
+
+    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
+        return request.is_secure
+
+
+def init_app(app: Flask) -> None:
+    """Signed cookies for `app`'s pages, and `user` for their templates."""
+    app.session_interface = Cookies()
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+    app.permanent_session_lifetime = SESSION_DAYS * 86_400
+    app.context_processor(lambda: {"user": signed_in(), "nonce": nonce, "path": request.path, "menu": menu})
+
+
+def begin(email: str) -> None:
+    """Signs `email` in, in a session that has nothing of an earlier one."""
+    session.clear()
+    session.permanent = True
+    session["email"] = email.lower()
+    session["since"] = time.time()
+
+
+def end() -> None:
+    session.clear()
+
+
+def signed_in() -> Identity | None:
+    """Who is signed in, if anybody."""
+    email, since = session.get("email"), session.get("since")
+    if not isinstance(email, str) or not isinstance(since, float) or since < time.time() - SESSION_DAYS * 86_400:
+        return None
+    return Identity(email, admin=email in services().config["ADMIN_EMAILS"])
+
+
+def sign_in_first() -> Response:
+    """Sends the browser to the sign-in page, and from there back here."""
+    here = request.full_path.rstrip("?")
+    return redirect(f"/login?next={quote(here, safe='')}")  # type: ignore[return-value]
+
+
+def nonce() -> str:
+    """The word that lets this page's own scripts run, and no others."""
+    if "nonce" not in g:
+        g.nonce = secrets.token_urlsafe(16)
+    return str(g.nonce)
+
+
+def menu() -> list[tuple[str, str]]:
+    """Paths and names of the pages for whoever is signed in."""
+    user = signed_in()
+    pages = [
+        ("playground", "/playground", "Playground"),
+        ("usage_page", "/usage", "Usage"),
+        *([("admin_pages", "/admin", "Admin")] if user and user.admin else []),
+        ("docs", "/docs", "Docs"),
+    ]
+    return [(path, name) for blueprint, path, name in pages if blueprint in current_app.blueprints]
