@@ -102,7 +102,16 @@ def make_app(provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     yield make
     for app in made:
-        app.extensions["aipipe"].ledger.close()
+        close(app)
+
+
+def close(app: Flask) -> None:
+    """What a worker's exit does: an app has no end of its own."""
+    parts = app.extensions["aipipe"]
+    parts.ledger.close()
+    for idle in parts.pool._idle.values():
+        for connection, _ in idle:
+            connection.close()
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@
         provider.answers("POST", "/v1/chat/completions", sse=[{"choices": []}, Gate("half"), "[DONE]"])
 
 Each answer is used once, in order, for its method and path. A request without one gets 599. `close` raises for
-that, and for an answer that nobody asked for. Nothing here sleeps: every wait is for an event, and is bounded.
+that, and for an answer that nobody asked for. Every wait is for an event, and is bounded.
 """
 
 from __future__ import annotations
 
 import json as jsonlib
-import os
-import queue
 import select
 import socket
 import struct
@@ -20,9 +18,10 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
+from waiting import Departures, Latch, delivered
 from wire import PATIENCE, Received, chunk, head, requests
 
 
@@ -57,26 +56,6 @@ class ClientLeft(Exception):
     """The other side closed the connection before it had the whole answer."""
 
 
-class Departures:
-    """The requests whose connection the client closed in mid-answer."""
-
-    def __init__(self) -> None:
-        self._found: queue.Queue[Received] = queue.Queue()
-
-    def put(self, request: Received) -> None:
-        self._found.put(request)
-
-    def wait(self, timeout: float = PATIENCE) -> Received:
-        """The next of them. Raises AssertionError when there is none in time."""
-        try:
-            return self._found.get(timeout=timeout)
-        except queue.Empty:
-            raise AssertionError(f"No client closed its connection in mid-answer within {timeout:g} s") from None
-
-    def __len__(self) -> int:
-        return self._found.qsize()
-
-
 class FakeProvider:
     """See the module. `requests` and `closed` may be read at any time; everything is safe between threads."""
 
@@ -85,7 +64,7 @@ class FakeProvider:
         self.closed = Departures()
         self.faults: list[str] = []
         self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
-        self._gates: dict[str, _Gate] = defaultdict(_Gate)
+        self._gates: dict[str, Latch] = defaultdict(Latch)
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -157,7 +136,7 @@ class FakeProvider:
             thread.join(PATIENCE)
         self._listener.close()
         for gate in self._gates.values():
-            os.close(gate.wait_end)
+            gate.close()
         left = [f"{method} {path}" for (method, path), plan in self._script.items() for one in plan if one.times]
         unused = [f"nobody asked for the answer to {name}" for name in left]
         if check and (self.faults or unused):
@@ -228,6 +207,7 @@ class FakeProvider:
             self._wait(connection, step)
         else:
             if step.reset:
+                delivered(connection)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise EOFError
 
@@ -251,23 +231,6 @@ class FakeProvider:
     def _fault(self, sentence: str) -> None:
         with self._changed:
             self.faults.append(sentence)
-
-
-@dataclass
-class _Gate:
-    """Opening it closes one end of a pipe, which every `poll` on the other end sees, now and later."""
-
-    arrivals: int = 0
-    wait_end: int = field(init=False)
-    _open_end: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.wait_end, self._open_end = os.pipe()
-
-    def open(self) -> None:
-        if self._open_end is not None:
-            os.close(self._open_end)
-            self._open_end = None
 
 
 def _step(item: dict[str, Any] | str | Step) -> Step:

@@ -16,8 +16,8 @@ import pytest
 from conftest import OPERATOR_KEYS, SECRET, MakeApp
 from fake_provider import DROP, RESET, FakeProvider
 from flask import Flask
-from werkzeug.test import TestResponse
-from wire import Received
+from werkzeug.wrappers import Response
+from wire import Received, head
 
 Scenario = dict[str, Any]
 
@@ -135,13 +135,17 @@ def events(upstream: Scenario) -> list[bytes]:
 def plan(provider: FakeProvider, method: str, upstream: Scenario, chunks: list[bytes]) -> None:
     path = upstream["expects"]["target"].partition("?")[0]
     status, headers = upstream.get("status", 200), upstream.get("headers", {})
+    ending = [ENDINGS[upstream["ends"]]] if "ends" in upstream else []
     if "sse" in upstream:
-        ending = [ENDINGS[upstream["ends"]]] if "ends" in upstream else []
         provider.answers(method, path, status=status, headers=headers, sse=[*chunks, *ending])
+        return
+    body = written(upstream)
+    headers = {"Content-Type": "application/json" if "json" in upstream else "text/plain", **headers}
+    if ending:
+        promised = head(status, {**headers, "Content-Length": str(len(body) + 1)})
+        provider.answers(method, path, steps=[promised + body, *ending])
     else:
-        kind = "application/json" if "json" in upstream else "text/plain"
-        headers = {"Content-Type": kind, **headers}
-        provider.answers(method, path, status=status, headers=headers, body=written(upstream))
+        provider.answers(method, path, status=status, headers=headers, body=body)
 
 
 # What goes upstream
@@ -183,7 +187,7 @@ def has(found: Any, path: list[str]) -> bool:
 # What the caller sees
 
 
-def check_headers(answer: TestResponse, expected: Scenario) -> None:
+def check_headers(answer: Response, expected: Scenario) -> None:
     assert answer.status_code == expected["status"], answer.data
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -198,7 +202,7 @@ def secrets() -> list[str]:
     return [SECRET, *OPERATOR_KEYS.values()]
 
 
-def check_body(content: bytes, answer: TestResponse, scenario: Scenario, stream: bytes) -> None:
+def check_body(content: bytes, answer: Response, scenario: Scenario, stream: bytes) -> None:
     """Passed on as it came, byte for byte but for our comment; or a refusal of ours, which tells no secret."""
     expected, upstream = scenario["answer"], scenario["upstream"]
     assert not [secret for secret in secrets() if secret.encode() in content]
@@ -229,7 +233,7 @@ def check_stream_end(rest: bytes, error_type: str | None) -> None:
 # What the ledger holds
 
 
-def check_ledger(app: Flask, answer: TestResponse, content: bytes, scenario: Scenario) -> None:
+def check_ledger(app: Flask, answer: Response, content: bytes, scenario: Scenario) -> None:
     ledger = app.extensions["aipipe"].ledger
     assert ledger.holds() == []
     assert ledger.balanced()
@@ -242,8 +246,8 @@ def check_ledger(app: Flask, answer: TestResponse, content: bytes, scenario: Sce
     [entry] = entries
     for name, value in expected.items():
         assert within(value, getattr(entry, name)), f"{name}: {getattr(entry, name)}, not {value}"
-    path = scenario["request"]["path"]
-    assert (entry.provider, entry.status, entry.app) == (path.split("/")[1], answer.status_code, "")
+    path, said = scenario["request"]["path"], scenario["upstream"].get("status", 200)
+    assert (entry.provider, entry.status, entry.app) == (path.split("/")[1], said, "")
     assert entry.endpoint in path
     if "error_type" in scenario["answer"]:
         return  # it broke off: there is no place left for the cost
