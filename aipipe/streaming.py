@@ -27,6 +27,7 @@ class Stream:
         self._events = Reader()
         self._watch = charge.call.format.watch()
         self._passed = 0  # bytes of the provider's stream that were passed on or are about to be
+        self._begun = False
         self._settled = False
         self._ended = False
         self._left = False
@@ -44,6 +45,9 @@ class Stream:
     def __next__(self) -> bytes:
         if self._ended:
             raise StopIteration
+        if not self._begun:  # the head leaves at once, however long the provider thinks before it writes
+            self._begun = True
+            return b""
         try:
             chunk = self._answer.read()
         except ProviderError as error:
