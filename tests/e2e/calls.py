@@ -1,0 +1,124 @@
+"""Clients: plain HTTP that shows every byte, the `openai` SDK, and a socket for what no client would send."""
+
+from __future__ import annotations
+
+import http.client
+import json as jsonlib
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from openai import OpenAI
+
+from e2e.server import HOST, PATIENCE, Caller, Server
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Received:
+    """An answer that was read to its end. Header names are in lower case; of equal ones the last counts."""
+
+    status: int
+    headers: dict[str, str]
+    pairs: list[tuple[str, str]]
+    body: bytes
+
+    def json(self) -> Any:
+        return jsonlib.loads(self.body)
+
+
+class Call:
+    """A request under way on a connection of its own: read it, or leave."""
+
+    def __init__(
+        self, server: Server, method: str, target: str, caller: Caller | None, body: bytes | None, headers: Headers
+    ) -> None:
+        self._connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE)
+        self._connection.connect()
+        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        own = {"Authorization": f"Bearer {caller.token}"} if caller else {}
+        self._connection.request(method, target, body, {**own, **headers})
+        self._response: http.client.HTTPResponse | None = None
+
+    @property
+    def socket(self) -> socket.socket:
+        return self._connection.sock
+
+    @property
+    def response(self) -> http.client.HTTPResponse:
+        """Its head, as soon as that is here."""
+        if self._response is None:
+            self._response = self._connection.getresponse()
+        return self._response
+
+    def line(self) -> bytes:
+        """The next line that isn't empty, as soon as it is here; nothing at the end."""
+        while True:
+            line = self.response.readline()
+            if line != b"\n":
+                return line
+
+    def received(self) -> Received:
+        """The rest of the answer."""
+        body = self.response.read()
+        pairs = self.response.getheaders()
+        return Received(self.response.status, {name.lower(): value for name, value in pairs}, pairs, body)
+
+    def leave(self, *, reset: bool = False) -> None:
+        """Hangs up with a farewell or, as browsers and crashes do, with a reset."""
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._response is not None:
+            self._response.close()
+        self._connection.close()
+
+
+@contextmanager
+def calling(
+    server: Server,
+    target: str,
+    caller: Caller | None = None,
+    json: Any = None,
+    *,
+    method: str | None = None,
+    headers: Headers = MappingProxyType({}),
+    body: bytes | None = None,
+) -> Iterator[Call]:
+    """A request that has left, and whose answer isn't waited for. With a `json` or a `body` it is a POST."""
+    if json is not None:
+        body, headers = jsonlib.dumps(json).encode(), {"Content-Type": "application/json", **headers}
+    call = Call(server, method or ("GET" if body is None else "POST"), target, caller, body, headers)
+    try:
+        yield call
+    finally:
+        call.leave()
+
+
+def ask(server: Server, target: str, caller: Caller | None = None, json: Any = None, **rest: Any) -> Received:
+    """A request and its answer."""
+    with calling(server, target, caller, json, **rest) as call:
+        return call.received()
+
+
+def sdk(server: Server, caller: Caller, provider: str, **options: Any) -> OpenAI:
+    """The `openai` SDK as README tells to set it up. It tries again what may be tried again."""
+    return OpenAI(base_url=f"{server.url}/{provider}/v1", api_key=caller.token, timeout=PATIENCE, **options)
+
+
+def raw(server: Server, message: bytes) -> bytes:
+    """Sends bytes as they are and returns all that comes back until the server hangs up, or falls silent."""
+    with socket.create_connection((HOST, server.port), timeout=PATIENCE) as connection:
+        connection.sendall(message)
+        connection.shutdown(socket.SHUT_WR)
+        found = b""
+        try:
+            while piece := connection.recv(65_536):
+                found += piece
+        except ConnectionResetError:
+            pass  # it hung up on more than it cared to read
+        return found

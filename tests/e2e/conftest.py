@@ -1,0 +1,107 @@
+"""Servers for the tests of the whole: one with a scripted provider, one with the embedded model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_provider import Departures, FakeProvider
+
+from aipipe import local_model
+from e2e.server import Caller, Server
+
+OPERATOR_KEY = "operators-own-key-for-openai"
+# Dollars per million tokens, so nanodollars a token are these times 1,000.
+PRICES = {f"{provider}/small": {"input_mtok": 1, "output_mtok": 2} for provider in ("openai", "patient", "nowhere")}
+BUDGETS = {"*": {"limit": 0.1, "days": 7}, "@example.org": {"limit": 0}}
+
+
+class Script(FakeProvider):
+    """A provider that lives as long as its server."""
+
+    def check(self) -> None:
+        """Raises AssertionError if what was planned since the last check isn't what happened; then forgets both."""
+        left = [name for name, plan in self._script.items() for answer in plan if answer.times]
+        faults, self.faults = self.faults, []
+        self._script.clear()
+        self.requests.clear()
+        self.closed = Departures()
+        assert not (faults or left), f"{faults}, and nobody asked for {left}"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, the provider behind it, and ways to call it."""
+
+    server: Server
+    provider: Script
+
+    def check(self) -> None:
+        self.provider.check()
+        self.server.check_books()
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Site]:
+    """A server with `openai`, which stops billing when one hangs up, and `patient`, which does not."""
+    with Script() as provider:
+        base = {"base": provider.url}
+        server = Server(folder, **{
+            "AIPIPE_PROVIDERS": {"openai": base, "patient": base},
+            "AIPIPE_PRICES": PRICES,
+            "AIPIPE_BUDGET": BUDGETS,
+            "OPENAI_API_KEY": OPERATOR_KEY,
+            **settings,
+        })  # fmt: skip
+        server.start()
+        try:
+            yield Site(server, provider)
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def session_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("site"), AIPIPE_MAX_BODY_BYTES="100000") as site:
+        yield site
+
+
+@pytest.fixture
+def site(session_site: Site) -> Iterator[Site]:
+    """The server that most tests share. Each leaves it with its books balanced and its script played."""
+    yield session_site
+    session_site.check()
+
+
+@pytest.fixture
+def provider(site: Site) -> Script:
+    return site.provider
+
+
+@pytest.fixture
+def server(site: Site) -> Server:
+    return site.server
+
+
+@pytest.fixture
+def alice(server: Server) -> Caller:
+    """Someone with a dime to spend."""
+    return server.caller()
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[str]:
+    """The base URL of the embedded model."""
+    if reason := local_model.unavailable_reason():
+        pytest.skip(reason)
+    server = local_model.LocalModel()
+    base = server.start()
+    try:
+        server.wait_ready()
+        yield base
+    finally:
+        server.stop()

@@ -1,0 +1,183 @@
+"""The real server: `aipipe serve` or `aipipe dev` as a process of its own, in a folder and on a port of its own.
+
+Nothing here waits for a fixed time: `eventually` looks until something is so, and its patience has an end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from aipipe import tokens
+from aipipe.ledger import Entry, Ledger, open_ledger
+
+AIPIPE = Path(sys.executable).with_name("aipipe")
+HOST = "127.0.0.1"
+PATIENCE = 30.0  # seconds, for anything that is waited for
+SECRET = "the-secret-that-signs-tokens-in-tests"
+DAY = 86_400
+
+
+def eventually(so: Callable[[], object], what: str) -> None:
+    """Returns as soon as `so` holds. Raises AssertionError with `what` when it doesn't in time."""
+    deadline = time.monotonic() + PATIENCE
+    while not so():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Someone with a token. Each has an email, and so a budget, that nobody else uses."""
+
+    email: str
+    token: str
+
+
+class Server:
+    """One server, which can be killed and started again. Settings are given as environment variables.
+
+    `secrets` is what its log must never hold: tokens that were made for it are in there, keys come from the tests.
+    """
+
+    def __init__(self, folder: Path, command: str = "serve", **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.py").touch()
+        self.folder, self.command = folder, command
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.secrets = {SECRET, *(value for name, value in settings.items() if name.endswith("_KEY"))}
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "HOST": HOST,
+            "PORT": str(self.port),
+            "AIPIPE_CONFIG": str(folder / "config.py"),
+            "AIPIPE_SECRET": SECRET,
+            **{name: text(value) for name, value in settings.items()},
+        }
+        self._log = folder / "server.log"
+        self._serials = itertools.count(1)
+
+    def start(self) -> None:
+        """Returns when it answers. Raises AssertionError with its log when it doesn't."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [AIPIPE, self.command],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        eventually(lambda: self._answers() or self._process.poll() is not None, "the server answers")
+        assert self._process.poll() is None, self.log()
+
+    def _answers(self) -> bool:
+        with closing(http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)) as connection:
+            try:
+                connection.request("GET", "/healthz")
+                return connection.getresponse().status == 200
+            except OSError:
+                return False
+
+    def stop(self) -> None:
+        """Ends it as Ctrl-C does. Raises AssertionError when its log holds what it mustn't."""
+        self.ledger.close()
+        self._end(signal.SIGINT)
+        log = self.log()
+        found = [secret for secret in self.secrets if secret in log]
+        assert not found, f"{len(found)} of the tokens and keys are in the server's log"
+        assert "Traceback" not in log, log
+
+    def kill(self) -> None:
+        """kill -9 of the server with all of its workers."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        everyone = [self._master(), *self.workers()]
+        for one in everyone if number == signal.SIGKILL else everyone[:1]:
+            one.send_signal(number)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            for one in everyone:
+                if one.is_running():
+                    one.kill()
+            psutil.wait_procs(everyone, PATIENCE)
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    # Its processes
+
+    def _master(self) -> psutil.Process:
+        return psutil.Process(self._process.pid)
+
+    def workers(self) -> list[psutil.Process]:
+        return self._master().children()
+
+    def listening(self) -> set[tuple[str, int]]:
+        """The addresses and ports that it takes connections on."""
+        found = [each for one in [self._master(), *self.workers()] for each in one.net_connections("inet")]
+        return {tuple(each.laddr) for each in found if each.status == psutil.CONN_LISTEN}
+
+    def kill_worker(self, connection: socket.socket) -> None:
+        """kill -9 of the worker at the other end of a client's connection; returns when it is dead."""
+        here = connection.getsockname()
+        for worker in self.workers():
+            if any(each.raddr and tuple(each.raddr) == here for each in worker.net_connections("tcp4")):
+                worker.kill()
+                worker.wait(PATIENCE)
+                return
+        raise AssertionError("no worker serves this connection")
+
+    # Callers and their money
+
+    def caller(self, email: str = "alice@example.com", *, days: int = 1, age: int = 0) -> Caller:
+        """Someone new at `email`'s domain, with a token of `days` that was made `age` days ago."""
+        email = email.replace("@", f"+{next(self._serials)}@")
+        token = tokens.issue(email, secret=SECRET, now=time.time() - age * DAY, days=days)
+        self.secrets.add(token)
+        return Caller(email, token)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger's file, opened beside the server."""
+        return open_ledger(f"sqlite:///{self.folder / 'aipipe.db'}")
+
+    def entry(self, caller: Caller) -> Entry:
+        """The caller's only entry, as soon as there is one."""
+        eventually(lambda: self.ledger.entries(caller.email), "the request is booked")
+        (found,) = self.ledger.entries(caller.email)
+        return found
+
+    def check_books(self) -> None:
+        """As soon as nothing is under way any more, no money is set aside and the totals equal their entries."""
+        eventually(lambda: not self.ledger.holds(), "all holds are resolved")
+        assert self.ledger.balanced()
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def free_port() -> int:
+    with closing(socket.create_server((HOST, 0))) as probe:
+        return int(probe.getsockname()[1])
