@@ -9,10 +9,12 @@ fork. So there is no `preload_app`, and nothing here imports `aipipe`.
 import datetime
 import os
 import resource
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 from gunicorn.glogging import Logger
+from gunicorn.workers.ggevent import GeventWorker
 
 host = os.environ.get("HOST") or "0.0.0.0"  # noqa: S104
 port = os.environ.get("PORT") or "8787"
@@ -20,8 +22,17 @@ port = os.environ.get("PORT") or "8787"
 # it, and whatever spends money asks for a token. `aipipe dev` overrides this with loopback.
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-# Streams wait for providers most of their time: one process keeps thousands of them open.
-worker_class = "gevent"
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """gevent, since streams wait for providers most of their time: one process keeps thousands open."""
+
+    def init_signals(self) -> None:
+        """Leave Ctrl-C to the master, which tells the workers. Told twice they end in a traceback."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+worker_class = Worker
 # Two, so that the service goes on while one is replaced or computes something big. SQLite admits one
 # writer at a time: more workers than cores only wait for each other.
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -34,9 +45,10 @@ timeout = 30
 # On a restart, open answers have this long to end: most do within a minute, and service managers kill
 # after 90 s. What is cut off then is charged for what it had sent.
 graceful_timeout = 60
-# How long the next request's head may take, on a connection's first request too. Long enough for slow
-# phones and for clients that pause between calls, short enough that idle ones can't fill a worker.
-keepalive = 20
+# How long the next request's head may take, on a connection's first request too: longer than SDKs keep an
+# idle connection (5 s), so that they don't write into a closing one; no longer, since idle ones delay a
+# restart by as much, and heads that drip in could fill a worker.
+keepalive = 10
 
 # gunicorn's own maximum: /login?redirect= and /proxy/ carry whole URLs.
 limit_request_line = 8190

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from processes import left_of
 
 from aipipe.errors import ConfigError
 from aipipe.local_model import HOST, MODEL, SERVER, LocalModel, unavailable_reason
@@ -117,8 +118,7 @@ def test_no_server_is_left_when_what_started_it_is_killed(victim: str) -> None:
 
         (parent if victim == "parent" else supervisor).kill()
 
-        _, left = psutil.wait_procs([server], timeout=10)
-        assert not left
+        assert not left_of([server])
         parent.kill()
 
 
