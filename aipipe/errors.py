@@ -93,6 +93,15 @@ class NotConfigured(AppError):
     status, code = 503, "not_configured"
 
 
+class SignInUnavailable(AppError):
+    """Whoever vouches for people can't be asked. Temporary."""
+
+    status, code = 503, "sign_in_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("AI Pipe can't reach Google to verify who you are. Try again.", headers={"Retry-After": "5"})
+
+
 class LedgerUnavailable(AppError):
     """The store of costs does not answer: nothing may be spent until it does."""
 

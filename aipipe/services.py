@@ -13,6 +13,7 @@ from flask import current_app, request
 from aipipe import tokens
 from aipipe.budgets import Budget, Budgets, window_start
 from aipipe.errors import NotAuthenticated
+from aipipe.google import Google
 from aipipe.ledger import Ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
@@ -33,6 +34,7 @@ class Services:
     prices: Prices
     budgets: Budgets
     pool: Pool
+    google: Google
 
     def public_url(self) -> str:
         """The origin under which users see this AI Pipe, without a slash at its end."""
