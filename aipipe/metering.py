@@ -52,6 +52,9 @@ class Metering:
         self._request_limit = request_limit
         self._keeper = Keeper(ledger)
 
+    def close(self) -> None:
+        self._keeper.stop()
+
     def admit(self, identity: Identity, budget: Budget, call: Call, gone: Callable[[], bool]) -> Charge:
         """Sets the money for a request aside, waiting in line where that helps. `gone` tells that the caller left.
 
@@ -88,7 +91,7 @@ class Metering:
                 time.sleep(LOOK_AGAIN)
         finally:
             if ticket:
-                self.ledger.release(ticket)
+                self._keeper.carry_out(lambda: self.ledger.release(ticket))
 
 
 def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
@@ -153,7 +156,8 @@ class Charge:
 
     def sent(self) -> None:
         """The request is about to leave. Raises LedgerUnavailable: then it must not."""
-        self._ledger.mark_sent(self._hold)
+        if not self._ledger.mark_sent(self._hold):
+            raise LedgerUnavailable
 
     def release(self) -> None:
         """Nothing was billed."""
@@ -206,6 +210,7 @@ class Keeper:
         self._ledger = ledger
         self._owed: deque[Callable[[], object]] = deque()
         self._started = False
+        self._stop = threading.Event()
 
     def start(self) -> None:
         """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
@@ -223,18 +228,27 @@ class Keeper:
             return None
 
     def _run(self) -> None:
-        while True:
+        while not self._stop.is_set():
             try:
                 self.look_after()
             except LedgerUnavailable:
                 pass
             except Exception:
                 log.exception("The ledger's keeper stumbled; it goes on.")
-            time.sleep(SWEEP_EVERY if not self._owed else 1)
+            self._stop.wait(1 if self._owed else SWEEP_EVERY)
+
+    def stop(self) -> None:
+        """Lets go of the ledger, which may then be closed."""
+        self._stop.set()
 
     def look_after(self) -> None:
         """Settles what is owed, then sweeps. Raises LedgerUnavailable, with nothing lost."""
         while self._owed:
-            self._owed[0]()
+            try:
+                self._owed[0]()
+            except LedgerUnavailable:
+                raise
+            except Exception:  # it must not keep the others from being settled; its hold expires
+                log.exception("A settlement can't be booked.")
             self._owed.popleft()
         self._ledger.sweep()

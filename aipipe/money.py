@@ -35,3 +35,10 @@ def show(nano: int) -> str:
     whole, rest = divmod(abs(nano), NANO)
     sign = "-" if nano < 0 else ""
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def readable(nano: int) -> str:
+    """Dollars for a page: as `show`, with at least two decimals (`0.10`, `0.000012`)."""
+    text = show(nano)
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.ljust(2, '0')}"

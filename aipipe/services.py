@@ -36,6 +36,12 @@ class Services:
     pool: Pool
     google: Google
 
+    def close(self) -> None:
+        """Ends what the parts keep open. The app is of no use afterwards."""
+        self.metering.close()
+        self.pool.close()
+        self.ledger.close()
+
     def public_url(self) -> str:
         """The origin under which users see this AI Pipe, without a slash at its end."""
         return str(self.config["AIPIPE_PUBLIC_URL"] or request.url_root).rstrip("/")

@@ -203,3 +203,10 @@ class Pool:
         seconds = min([IDLE_SECONDS, *(int(value) - 1 for value in told if value.isdigit())])
         with self._lock:
             self._idle[origin].append((connection, time.monotonic() + seconds))
+
+    def close(self) -> None:
+        """Closes the connections that nobody uses."""
+        with self._lock:
+            for waiting in self._idle.values():
+                while waiting:
+                    waiting.pop()[0].close()

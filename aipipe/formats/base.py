@@ -154,7 +154,7 @@ def objects(body: JSON, field_name: str) -> Iterator[JSON]:
 def refuse_fields(body: JSON, reasons: Mapping[str, str]) -> None:
     """Raises `NotAllowed` for the first field that is set to something and has a reason not to be."""
     for name, reason in reasons.items():
-        if body.get(name):
+        if body.get(name) not in (None, False):  # an empty object may mean "yes, by default"
             raise NotAllowed(f"AI Pipe refuses {name} on its shared key: {reason}.")
 
 

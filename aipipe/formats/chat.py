@@ -32,6 +32,7 @@ NO_PRICE = {
     "plugins": "they are billed per call",
     "preset": "it belongs to the operator's account",
 }
+STORED = {"audio": "stored answers belong to the operator's account, and their length is not known"}
 
 
 def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
@@ -49,6 +50,8 @@ class Chat(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         refuse_fields(body, NO_PRICE)
         refuse_kinds(objects(body, "tools"), TOOLS, "tools")
+        for message in objects(body, "messages"):
+            refuse_fields(message, STORED)
         images = inline = 0
         for part in parts(objects(body, "messages")):
             refuse_kinds(iter([part]), PARTS, "content parts")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from aipipe.ledger.sqlite import Execute, SQLite
-from aipipe.ledger.types import Day, Entry, Grant, Hold, Purpose, Usages
+from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Purpose, Total, Usages
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
@@ -60,6 +60,32 @@ class Books:
             if page:
                 at = page[-1]
                 yield page
+
+    def totals(
+        self,
+        by: Sequence[Column],
+        first: date,
+        last: date,
+        *,
+        email: str | None = None,
+        search: str = "",
+        limit: int = -1,
+        skip: int = 0,
+    ) -> list[Total]:
+        """Sums by the given columns, both ends included, dearest first; of one person, or of emails with `search`."""
+        where, values = ["date BETWEEN ? AND ?"], [first.isoformat(), last.isoformat()]
+        if email is not None:
+            where, values = [*where, "email = ?"], [*values, email]
+        if search:
+            literally = re.sub("([%_!])", r"!\1", search.lower())
+            where, values = [*where, "email LIKE ? ESCAPE '!'"], [*values, f"%{literally}%"]
+        columns = ", ".join(by)
+        rows = self._database.read(
+            f"SELECT {columns}, SUM(cost), SUM(requests), SUM(input_tokens), SUM(output_tokens) FROM spend"
+            f" WHERE {' AND '.join(where)} GROUP BY {columns} ORDER BY SUM(cost) DESC, {columns} LIMIT ? OFFSET ?",
+            [*values, limit, skip],
+        )
+        return [Total(tuple(row[: len(by)]), *row[len(by) :]) for row in rows]
 
     def entries(self, email: str, limit: int = 100) -> list[Entry]:
         """The person's last entries, newest first."""

@@ -115,3 +115,17 @@ class Day:
     email: str
     date: str
     cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the lines with the same `key` come to: the values, in order, of what was asked to sum by."""
+
+    key: tuple[str, ...]
+    cost: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+Column = Literal["email", "date", "provider", "model", "app"]

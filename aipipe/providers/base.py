@@ -18,8 +18,9 @@ from aipipe.models import limits
 from aipipe.pricing import Card, Prices, Rate
 from aipipe.usage_parsing import Usage
 
-# A name in a path, as providers write models': no escape but those of "/", ":" and "@", and never "." or "..".
-NAME = r"(?!\.{1,2}(?:/|$))(?:[\w.:@~+-]|%2F|%3A|%40)+"
+# A name in a path, as models are named: no escape but those of "/", ":" and "@", and no "." or ".." in between.
+_DOTS = r"(?!\.{1,2}(?:/|%2F|$))"
+NAME = rf"{_DOTS}(?:[\w.:@~+-]|%2F{_DOTS}|%3A|%40)+"
 
 
 @dataclass(frozen=True, slots=True)

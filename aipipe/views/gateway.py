@@ -19,6 +19,13 @@ from aipipe.views import guards
 bp = Blueprint("gateway", __name__)
 
 
+class Rest(BaseConverter):
+    """Whatever comes behind the provider's name, in any spelling: it is judged later, as it came."""
+
+    regex = "(?s:.*)"
+    part_isolating = False
+
+
 class KnownProvider(BaseConverter):
     """A first segment that names a provider: where it names none, another route's 405 is not hidden by a 404."""
 
@@ -28,11 +35,11 @@ class KnownProvider(BaseConverter):
         return value
 
 
-bp.record_once(lambda state: state.app.url_map.converters.update(known=KnownProvider))
+bp.record_once(lambda state: state.app.url_map.converters.update(known=KnownProvider, rest=Rest))
 
 
 @bp.route("/<known:provider>", defaults={"path": ""}, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-@bp.route("/<known:provider>/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+@bp.route("/<known:provider>/<rest:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def call(provider: str, path: str) -> Response:  # noqa: ARG001
     """`path` is Flask's, decoded; upstream goes the target as it came."""
     chosen = services().providers.named(provider)

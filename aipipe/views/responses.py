@@ -15,7 +15,7 @@ from aipipe.views import session
 log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = "86400"
-PAGES = {"account", "admin_pages", "docs", "playground", "usage_page"}
+OTHERS = {"gateway", "proxy"}  # whose answers may be somebody else's pages
 # Only scripts that a page itself names may run: `'self'` would admit what /proxy fetches.
 POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -97,10 +97,10 @@ def allow_every_origin(answer: Response) -> Response:
     """
     for name, value in SAFE.items():
         answer.headers.setdefault(name, value)
-    if answer.mimetype == "text/html" and request.blueprint != "gateway":
+    if answer.mimetype == "text/html" and request.blueprint not in OTHERS:
         answer.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=session.nonce()))
-    if request.blueprint in PAGES:
-        return answer
+        if answer.status_code < 400:
+            return answer
     answer.headers["Access-Control-Allow-Origin"] = "*"
     answer.headers["Access-Control-Expose-Headers"] = "*, " + ", ".join(
         name for name, _ in answer.headers if not name.lower().startswith("access-control-")

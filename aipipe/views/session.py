@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, redirect, request, session
 from flask.sessions import SecureCookieSessionInterface
 
+from aipipe.money import readable
 from aipipe.services import services
 from aipipe.tokens import Identity
 
@@ -30,6 +32,8 @@ def init_app(app: Flask) -> None:
     app.session_interface = Cookies()
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     app.permanent_session_lifetime = SESSION_DAYS * 86_400
+    app.add_template_filter(readable, "money")
+    app.add_template_filter(moment)
     app.context_processor(lambda: {"user": signed_in(), "nonce": nonce, "path": request.path, "menu": menu})
 
 
@@ -66,12 +70,17 @@ def nonce() -> str:
     return str(g.nonce)
 
 
+def moment(seconds: float) -> str:
+    """A time as pages show it: UTC, to the second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def menu() -> list[tuple[str, str]]:
     """Paths and names of the pages for whoever is signed in."""
     user = signed_in()
     pages = [
         ("playground", "/playground", "Playground"),
-        ("usage_page", "/usage", "Usage"),
+        ("usage", "/usage", "Usage"),
         *([("admin_pages", "/admin", "Admin")] if user and user.admin else []),
         ("docs", "/docs", "Docs"),
     ]
