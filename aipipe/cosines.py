@@ -116,9 +116,10 @@ class Vectors:
         self._texts = texts
         self._matrix: NDArray[np.float32] = np.empty((0, 0), np.float32)
 
-    def take(self, start: int, size: int, answer: Mapping[str, Any]) -> None:
+    def take(self, start: int, size: int, answer: Mapping[str, Any]) -> int:
         """Puts the answer to a call for `size` texts, of which the first has the number `start`, in its place.
 
+        Returns the tokens that it says they were.
         Raises one of AttributeError, LookupError, TypeError, ValueError when it isn't what OpenAI documents.
         """
         data = answer["data"]
@@ -131,6 +132,7 @@ class Vectors:
             if not vector.size or vector.shape != self._matrix.shape[1:]:  # one number would fill a whole row
                 raise ValueError("embeddings without numbers, or of different lengths")
             self._matrix[start + item.get("index", place)] = vector
+        return int((answer.get("usage") or {}).get("prompt_tokens") or 0)
 
     def unit(self, *, double: bool) -> Numbers:
         """Every embedding at the length of one; one without a length stays as it is.
