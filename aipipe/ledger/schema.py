@@ -6,6 +6,8 @@ VERSION = 1
 
 # No request's cost, and no adjustment, is allowed near the end of a 64-bit integer: a billion dollars is enough.
 MOST = 10**18
+# What a provider says of one request counts up to here: thousands of its lies must still add up.
+MOST_OF_ONE = 10**15
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",

@@ -11,9 +11,11 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import entries
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
 from aipipe.ledger.entries import append, bounded
+from aipipe.ledger.schema import MOST_OF_ONE
 from aipipe.ledger.sqlite import Execute, SQLite
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
 from aipipe.ledger.workers import Worker
@@ -22,12 +24,19 @@ Decide = Callable[[Funds], Grant | Wait]
 
 
 class Ledger(Books):
-    """Holds, entries and roll-ups of one database. Safe to share between the greenlets and threads of one process."""
+    """Holds, entries and roll-ups of one database. Safe to share between the greenlets and threads of one process.
+
+    Making one raises LedgerUnavailable when its folder can't be written to.
+    """
 
     def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
-        self._worker = Worker(database.folder)
+        try:
+            self._worker = Worker(database.folder)
+        except OSError as error:
+            database.close()
+            raise LedgerUnavailable(f"AI Pipe can't write to {database.folder}: {error.strerror}.") from error
 
     def close(self) -> None:
         self._worker.close()
@@ -121,9 +130,15 @@ class Ledger(Books):
         )
         return int(rows[0][0])
 
-    def mark_sent(self, hold: Hold) -> None:
-        """From here on the provider may bill: if this worker dies, the hold's estimate is charged."""
-        self._database.write(lambda execute: execute("UPDATE hold SET state = 'sent' WHERE id = ?", [hold.id]))
+    def mark_sent(self, hold: Hold) -> bool:
+        """From here on the provider may bill: if this worker dies, the hold's estimate is charged.
+
+        False when the hold was resolved before (the machine slept, and it expired): then nothing may be sent.
+        """
+        rows = self._database.write(
+            lambda execute: execute("UPDATE hold SET state = 'sent' WHERE id = ? RETURNING id", [hold.id])
+        )
+        return bool(rows)
 
     def release(self, number: int) -> bool:
         """Gives a hold, or a place in line, back without an entry. False when it was resolved before."""
@@ -149,7 +164,7 @@ class Ledger(Books):
         def work(execute: Execute) -> Settled | None:
             if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
                 return None
-            charged = bounded(cost)
+            charged = max(0, min(MOST_OF_ONE, cost))
             append(
                 execute,
                 self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id),
@@ -165,7 +180,7 @@ class Ledger(Books):
             time=now,
             date=day_of(hold.created),
             **asdict(hold.purpose),
-            **asdict(usages),
+            **{name: max(0, min(MOST_OF_ONE, tokens)) for name, tokens in asdict(usages).items()},
             cost=cost,
             status=status,
             ended=ended,

@@ -27,15 +27,18 @@ class Worker:
         unnamed.rename(self._path(self.name))
 
     def is_dead(self, name: str) -> bool:
-        """Whether the worker `name` ran on this machine and is gone. Others' are never called dead."""
-        if name == self.name or not name.startswith(f"{self._machine}/"):
+        """Whether the worker `name` ran on this machine and is gone. Others' are never called dead.
+
+        Whoever left a file here ran here, though a new container has given the machine another name since.
+        """
+        if name == self.name:
             return False
         try:
             with self._path(name).open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
-            return True
-        except BlockingIOError:
+            return name.startswith(f"{self._machine}/")
+        except OSError:  # locked, or not ours to look at
             return False
         return True
 
