@@ -38,7 +38,9 @@ def show(nano: int) -> str:
 
 
 def readable(nano: int) -> str:
-    """Dollars for a page: as `show`, with at least two decimals (`0.10`, `0.000012`)."""
-    text = show(nano)
-    whole, _, rest = text.partition(".")
-    return f"{whole}.{rest.ljust(2, '0')}"
+    """Dollars for a page, to the millionth, with at least two decimals: `0.10`, `0.000012`; `<0.000001` below that."""
+    millionths = (abs(nano) + 500) // 1000
+    if nano and not millionths:
+        return "<0.000001"
+    whole, _, rest = show(millionths * 1000).partition(".")
+    return f"{'-' if nano < 0 else ''}{whole}.{rest.ljust(2, '0')}"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from flask import Flask, Response, current_app, g, redirect, request, session
 from flask.sessions import SecureCookieSessionInterface
 
-from aipipe.money import readable
+from aipipe.money import readable, show
 from aipipe.services import services
 from aipipe.tokens import Identity
 
@@ -33,6 +33,7 @@ def init_app(app: Flask) -> None:
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     app.permanent_session_lifetime = SESSION_DAYS * 86_400
     app.add_template_filter(readable, "money")
+    app.add_template_filter(show, "exact")
     app.add_template_filter(moment)
     app.context_processor(lambda: {"user": signed_in(), "nonce": nonce, "path": request.path, "menu": menu})
 
