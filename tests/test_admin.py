@@ -66,10 +66,6 @@ def app_token(email: str) -> str:
     return tokens.issue(email, secret=SECRET, now=DAY.toordinal(), days=10**6, app="https://alice.github.io")
 
 
-def names(what: Any) -> str:
-    return f"{what['method']} {what['path']}" if isinstance(what, dict) else ""
-
-
 # Who gets in
 
 CAST: dict[str, tuple[int, Callable[[Token], dict[str, str]]]] = {
@@ -96,20 +92,20 @@ CAST: dict[str, tuple[int, Callable[[Token], dict[str, str]]]] = {
 }
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=names)
 @pytest.mark.parametrize("who", CAST)
-def test_only_admins_get_in(app: Flask, ledger: Ledger, token: Token, who: str, route: dict[str, Any]) -> None:
+def test_only_admins_get_in(app: Flask, ledger: Ledger, token: Token, who: str) -> None:
     status, credentials = CAST[who]
-    ledger.adjust("alice@example.com", DAY, 5)
     headers = credentials(token)
-    answer = call(app.test_client(), route, **headers)
-    assert answer.status_code == status
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.headers["Cache-Control"] == "no-store"
-    if status != 200:
-        assert ledger.spent("alice@example.com", DAY) == 5
-        assert answer.mimetype == "application/json"
-        assert all(value not in answer.get_data(as_text=True) for value in headers.values())
+    ledger.adjust("alice@example.com", DAY, 5)
+    for route in ROUTES:
+        answer = call(app.test_client(), route, **headers)
+        assert (route, answer.status_code) == (route, status)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.headers["Cache-Control"] == "no-store"
+        if status != 200:
+            assert answer.mimetype == "application/json"
+            assert all(value not in answer.get_data(as_text=True) for value in headers.values())
+    assert ledger.spent("alice@example.com", DAY) == (5 if status != 200 else 1_230_000_000)
 
 
 def test_somebody_refused_is_told_why(app: Flask, token: Token) -> None:
@@ -156,25 +152,22 @@ SPELLINGS = [
 ]
 
 
-@pytest.mark.parametrize("path", SPELLINGS)
 @pytest.mark.parametrize("who", ["bob@example.com", "app"])
-def test_no_spelling_of_the_path_is_a_way_in(app: Flask, ledger: Ledger, token: Token, path: str, who: str) -> None:
+def test_no_spelling_of_the_path_is_a_way_in(app: Flask, ledger: Ledger, token: Token, who: str) -> None:
     ledger.adjust("alice@example.com", DAY, 5)
     credential = app_token("dana@example.com") if who == "app" else token(who)
-    answer = call(app.test_client(), {"method": "GET", "path": path}, Authorization=credential)
-    assert answer.status_code in (308, 400, 403, 404)
-    if answer.status_code == 308:  # to a plain spelling, which is refused
-        assert answer.headers["Location"].startswith(("/", "http://localhost/"))
-        answer = app.test_client().get(answer.headers["Location"], headers={"Authorization": credential})
-        assert answer.status_code in (400, 403, 404)
-    assert "alice" not in answer.get_data(as_text=True)
-    assert "eyJ" not in answer.get_data(as_text=True)
+    for path in SPELLINGS:
+        answer = call(app.test_client(), {"method": "GET", "path": path}, Authorization=credential)
+        assert (path, answer.status_code) in [(path, 403), (path, 404)]
+        assert "alice" not in answer.get_data(as_text=True)
+        assert "eyJ" not in answer.get_data(as_text=True)
 
 
-@pytest.mark.parametrize("path", [path.replace("usage", "cost") for path in SPELLINGS if "usage" in path])
-def test_no_spelling_of_the_path_changes_a_cost(app: Flask, ledger: Ledger, token: Token, path: str) -> None:
-    route = {"method": "POST", "path": path, "json": TOTAL}
-    assert call(app.test_client(), route, Authorization=token("bob@example.com")).status_code in (308, 400, 403, 404)
+def test_no_spelling_of_the_path_changes_a_cost(app: Flask, ledger: Ledger, token: Token) -> None:
+    for path in SPELLINGS:
+        route = {"method": "POST", "path": path.replace("usage", "cost"), "json": TOTAL}
+        answer = call(app.test_client(), route, Authorization=token("bob@example.com"))
+        assert (path, answer.status_code) in [(path, 403), (path, 404), (path, 405)]
     assert ledger.entries("alice@example.com") == []
 
 
@@ -182,13 +175,11 @@ def test_no_spelling_of_the_path_changes_a_cost(app: Flask, ledger: Ledger, toke
     ("path", "allowed"),
     [("/admin/usage", {"GET", "HEAD"}), ("/admin/token", {"GET", "HEAD"}), ("/admin/cost", {"POST"})],
 )
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_other_methods_are_refused(dana: FlaskClient, path: str, allowed: set[str], method: str) -> None:
-    if method in allowed:
-        return
-    answer = dana.open(path, method=method, json=TOTAL)
-    assert answer.status_code == 405
-    assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed | {"OPTIONS"}
+def test_other_methods_are_refused(dana: FlaskClient, path: str, allowed: set[str]) -> None:
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} - allowed:
+        answer = dana.open(path, method=method, json=TOTAL)
+        assert (method, answer.status_code) == (method, 405)
+        assert set(answer.headers["Allow"].replace(" ", "").split(",")) == allowed | {"OPTIONS"}
 
 
 @pytest.mark.parametrize("path", ["/admin/usage", "/admin/token", "/admin/cost"])
