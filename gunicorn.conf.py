@@ -36,6 +36,9 @@ worker_class = Worker
 # Two, so that the service goes on while one is replaced or computes something big. SQLite admits one
 # writer at a time: more workers than cores only wait for each other.
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+# A big similarity on one thread of a worker: with more, they spin while they wait for each other, which costs
+# half as much again. An operator's own value stands.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Twice the thousand streams that one worker is meant to carry; at some 40 KB each, 80 MB at most.
 worker_connections = 2000
 

@@ -27,7 +27,11 @@ from aipipe.sources import PREFIX
 GOOD_SECRET_BYTES = 32
 DEFAULT_BUDGET = {"*": {"limit": 0.1, "days": 7}}
 DEV_SECRET = "dev-secret"  # noqa: S105  (a file's name)
-DEV_PRICES = {"local/smollm2-135m": {"input_mtok": 0.1, "output_mtok": 0.4}}
+# The embedded model answers to any name: the second is what /similarity asks for by default.
+DEV_PRICES = {
+    "local/smollm2-135m": {"input_mtok": 0.1, "output_mtok": 0.4},
+    "local/text-embedding-3-small": {"input_mtok": 0.02},
+}
 
 _UNSIGNED = (
     "AIPIPE_SECRET is not set. Make one with `openssl rand -base64 32` and put it into .env as AIPIPE_SECRET=…; "
