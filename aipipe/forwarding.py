@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 Headers = list[tuple[str, str]]
+
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.5 and 5.6.2, without the line folding of former times.
+SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
 # https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 HOP_BY_HOP = frozenset({
@@ -46,12 +50,17 @@ def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: 
 
 
 def answer_headers(provider: Headers, *, shared: bool) -> Headers:
-    """A provider's headers for their way to the caller; ours (CORS, cost) come on top."""
+    """A provider's headers for their way to the caller; ours (CORS, cost) come on top.
+
+    One that HTTP doesn't allow stays there too: gunicorn would refuse the whole answer for it.
+    """
     left = STAY_THERE | _named_by_connection(provider)
     if shared:
         left |= ABOUT_THE_ACCOUNT
     return [
         (name, value)
         for name, value in provider
-        if name.lower() not in left and not name.lower().startswith(("access-control-", "x-aipipe-"))
+        if name.lower() not in left
+        and not name.lower().startswith(("access-control-", "x-aipipe-"))
+        and SENDABLE.fullmatch(f"{name}:{value}")
     ]
