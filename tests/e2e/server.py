@@ -63,7 +63,7 @@ class Server:
         self.url = f"http://{HOST}:{self.port}"
         self.secrets = {SECRET, *(value for name, value in settings.items() if name.endswith("_KEY"))}
         self.environ = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "HOME": str(folder),
             "HOST": HOST,
             "PORT": str(self.port),

@@ -1,0 +1,164 @@
+"""Providers that break off, fall silent or talk nonsense: what the caller sees, and what it costs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import openai
+import pytest
+from fake_provider import DROP, RESET, Ending, Gate
+from wire import head
+
+from e2e.answers import CHAT, COST, answer, end, piece, question
+from e2e.calls import ask, calling, sdk
+from e2e.conftest import BUDGETS, Site, running
+from e2e.server import HOST, Caller, Server
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def session_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server that waits a second for anything, and whose provider `nowhere` takes no connections."""
+    with closing(socket.socket()) as nobody:
+        nobody.bind((HOST, 0))  # and never listens
+        settings = {
+            "AIPIPE_PROVIDERS__nowhere__base": f"http://{HOST}:{nobody.getsockname()[1]}",
+            "AIPIPE_FIRST_BYTE_TIMEOUT": "1",
+            "AIPIPE_IDLE_TIMEOUT": "1",
+            "AIPIPE_BUDGET": BUDGETS,
+        }
+        with running(tmp_path_factory.mktemp("impatient"), **settings) as site:
+            yield site
+
+
+def partial(server: Server, caller: Caller, output_tokens: int) -> None:
+    entry = server.entry(caller)
+    assert (entry.ended, entry.output_tokens) == ("partial", output_tokens)
+    assert entry.input_tokens > 0
+    assert entry.cost == entry.input_tokens * 1_000 + output_tokens * 2_000
+
+
+@pytest.mark.parametrize("ending", [DROP, RESET, Gate("silent for ever")], ids=["drop", "reset", "silence"])
+def test_a_stream_that_is_cut_off_ends_with_an_error_that_the_sdk_understands(
+    site: Site, alice: Caller, ending: Ending | Gate
+) -> None:
+    site.provider.answers("POST", CHAT, sse=[piece("Hello"), ending])
+    with (
+        sdk(site.server, alice, "openai") as client,
+        client.chat.completions.create(**question(stream=True)) as stream,
+    ):
+        assert next(stream).choices[0].delta.content == "Hello"
+        with pytest.raises(openai.APIError, match=r"broke off|stopped answering"):
+            next(stream)
+    partial(site.server, alice, 2)
+
+
+@pytest.mark.parametrize("ending", [DROP, RESET, Gate("silent for ever")], ids=["drop", "reset", "silence"])
+def test_a_stream_that_is_cut_off_is_never_called_done(site: Site, alice: Caller, ending: Ending | Gate) -> None:
+    site.provider.answers("POST", CHAT, sse=[piece("Hello"), b'data: {"choices": [{"del', ending])
+    body = ask(site.server, f"/openai{CHAT}", alice, question(stream=True)).body
+    assert b"[DONE]" not in body
+    assert body.rpartition(b"\n\ndata: ")[2].startswith(b'{"error":{"message":"openai ')
+    partial(site.server, alice, 2)
+
+
+def test_a_provider_that_falls_silent_is_hung_up_on(site: Site, alice: Caller) -> None:
+    site.provider.answers("POST", CHAT, sse=[piece("Hello"), Gate("silent for ever")])
+    ask(site.server, f"/patient{CHAT}", alice, question(stream=True))
+    site.provider.closed.wait()
+    partial(site.server, alice, 2)
+
+
+def test_a_stream_cut_off_after_its_last_event_is_whole(site: Site, alice: Caller) -> None:
+    site.provider.answers("POST", CHAT, sse=[piece("Hello"), *end(), DROP])
+    body = ask(site.server, f"/openai{CHAT}", alice, question(stream=True)).body
+    assert body.endswith(b"data: [DONE]\n\n")
+    entry = site.server.entry(alice)
+    assert (entry.ended, entry.cost) == ("complete", COST)
+
+
+def test_no_answer_in_time_is_a_504(site: Site, alice: Caller) -> None:
+    site.provider.answers("POST", CHAT, steps=[Gate("silent for ever")])
+    received = ask(site.server, f"/openai{CHAT}", alice, question())
+    assert (received.status, received.json()["error"]["type"]) == (504, "provider_error")
+    site.provider.closed.wait()
+    partial(site.server, alice, 0)  # the provider had the whole request, and may bill it
+
+
+def test_an_answer_that_stops_halfway_is_a_504(site: Site, alice: Caller) -> None:
+    start = [head(200, {"Content-Type": "application/json", "Content-Length": "1000"}), b'{"id": ']
+    site.provider.answers("POST", CHAT, steps=[*start, Gate("silent for ever")])
+    assert ask(site.server, f"/openai{CHAT}", alice, question()).status == 504
+    site.provider.closed.wait()
+    partial(site.server, alice, 0)
+
+
+def test_an_answer_shorter_than_its_length_is_a_502(site: Site, alice: Caller) -> None:
+    start = [head(200, {"Content-Type": "application/json", "Content-Length": "1000"}), b'{"id": ']
+    site.provider.answers("POST", CHAT, steps=[*start, DROP])
+    assert ask(site.server, f"/openai{CHAT}", alice, question()).status == 502
+    partial(site.server, alice, 0)
+
+
+@pytest.mark.parametrize("first", [DROP, b"", b"SMTP ready\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_a_provider_that_speaks_no_http_is_a_502_and_costs_nothing(
+    site: Site, alice: Caller, first: Ending | bytes
+) -> None:
+    site.provider.answers("POST", CHAT, steps=[first, DROP])
+    received = ask(site.server, f"/openai{CHAT}", alice, question())
+    assert (received.status, received.json()["error"]["type"]) == (502, "provider_error")
+    assert site.server.ledger.entries(alice.email) == []
+
+
+def test_a_provider_that_takes_no_connection_is_a_502_and_costs_nothing(site: Site, alice: Caller) -> None:
+    received = ask(site.server, f"/nowhere{CHAT}", alice, question())
+    assert (received.status, received.json()["error"]["type"]) == (502, "provider_error")
+    assert "could not connect to nowhere" in received.json()["message"]
+    assert site.server.ledger.entries(alice.email) == []
+    assert site.server.ledger.holds() == []
+
+
+@pytest.mark.parametrize(
+    "odd", [b"X-Odd: a\r\n folded line", b"X-Odd: bell \x07", b"X Odd: a name", b"X-Odd: \xf0\x9f\x98\x80", b"no colon"]
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_odd_headers_of_a_provider_do_no_harm(site: Site, alice: Caller, odd: bytes, stream: bool) -> None:
+    kind = b"text/event-stream" if stream else b"application/json"
+    start = b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\nX-First: 1\r\n" + odd + b"\r\n"
+    content = b"data: [DONE]\n\n" if stream else b'{"usage": {"prompt_tokens": 10, "completion_tokens": 20}}'
+    site.provider.answers("POST", CHAT, steps=[start + b"Connection: close\r\n\r\n", content, DROP])
+    received = ask(site.server, f"/openai{CHAT}", alice, question(stream=stream))
+    assert (received.status, received.headers["x-first"]) == (200, "1")
+    assert content.removesuffix(b"data: [DONE]\n\n") in received.body
+    assert site.server.entry(alice).status == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>down for maintenance</html>"),
+        ("application/json", b'{"id": "cut o'),
+        ("application/json", b"[1, 2]"),
+        ("application/json", b'{"usage": {"prompt_tokens": "many"}, "choices": 7}'),
+        ("application/json", b'{"usage": {"prompt_tokens": -5, "completion_tokens": -5}}'),
+        ("application/json", b""),
+    ],
+)
+def test_nonsense_that_is_called_an_answer_passes_and_is_never_free(
+    site: Site, alice: Caller, kind: str, body: bytes
+) -> None:
+    site.provider.answers("POST", CHAT, headers={"Content-Type": kind}, body=body)
+    received = ask(site.server, f"/openai{CHAT}", alice, question())
+    assert (received.status, received.body) == (200, body)
+    entry = site.server.entry(alice)
+    assert (entry.ended, entry.cost > 0) == ("partial", True)
+
+
+def test_after_all_of_that_the_server_answers(site: Site, alice: Caller) -> None:
+    site.provider.answers("POST", CHAT, json=answer())
+    with calling(site.server, f"/openai{CHAT}", alice, question()) as call:
+        assert call.received().json() == answer()
+    assert site.server.entry(alice).cost == COST
