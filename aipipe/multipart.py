@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import IO, Any
 
 from werkzeug.datastructures import Headers
@@ -54,6 +55,10 @@ class Form:
     def _write(self, event: Event) -> None:
         self.size += self._file.write(self._encoder.send_event(event))
 
+    def close(self) -> None:
+        """Lets its bytes go; whoever has read a form must do so."""
+        self._file.close()
+
     def add_field(self, name: str, value: bytes) -> None:
         if name in self.fields and not name.endswith("[]"):
             raise InvalidRequest(f"AI Pipe expected the form's field {name[:40]!r} once.")
@@ -88,7 +93,10 @@ def read(stream: IO[bytes], content_type: str) -> Form:
     decoder = MultipartDecoder(boundary.encode(), max_form_memory_size=FIELD_BYTES, max_parts=PARTS)
     form = Form()
     try:
-        _copy(stream, decoder, form)
+        with ExitStack() as unread:
+            unread.callback(form.close)
+            _copy(stream, decoder, form)
+            unread.pop_all()
     except HTTPException:
         raise  # too large
     except ValueError:

@@ -86,7 +86,11 @@ def meter(
     else:
         raw = request.get_data(cache=False)
         asked = calling.Request(provider, endpoint, format, target, headers, read_body(raw), len(raw))
-    reply = calling.meter(services(), identity, asked, Client(request.environ))
+    try:
+        reply = calling.meter(services(), identity, asked, Client(request.environ))
+    finally:
+        if asked.form:
+            asked.form.close()
     return respond(reply.status, reply.headers, reply.body)
 
 
