@@ -105,3 +105,9 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
 
 
 logger_class = DiscreetLogger
+
+
+def when_ready(server: Any) -> None:
+    """A terminal that is closed takes its server along; elsewhere SIGHUP keeps reloading, as documented."""
+    if os.isatty(0):
+        signal.signal(signal.SIGHUP, lambda _number, frame: server.signal(signal.SIGINT, frame))

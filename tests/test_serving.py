@@ -34,15 +34,18 @@ class Server:
     def __init__(self, command: list[str | Path], folder: Path, **environ: str) -> None:
         self.port = int(environ.setdefault("PORT", str(free_port())))
         self.output = ""
+        self._terminal, stdin = os.openpty()
         self.process = subprocess.Popen(
             command,
             cwd=folder,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), **environ},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
+        os.close(stdin)
 
     def wait_ready(self) -> None:
         session = requests.Session()
@@ -62,6 +65,7 @@ class Server:
     def finish(self) -> None:
         # Every process holds the pipe, the model's too: it ends when the last one has.
         self.output, _ = self.process.communicate(timeout=30)
+        os.close(self._terminal)
 
 
 @contextmanager
@@ -75,21 +79,21 @@ def running(command: list[str | Path], folder: Path, **environ: str) -> Iterator
 
 
 @needs_model
-@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
-def test_dev_leaves_no_process_behind(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=["Ctrl-C", "hang-up", "kill -9"])
+def test_dev_leaves_no_process_behind(how: signal.Signals, tmp_path: Path) -> None:
     with running([BIN / "aipipe", "dev"], tmp_path) as server:
         server.wait_ready()
         family = server.family()
 
-        if how == "Ctrl-C":
-            server.end(signal.SIGINT)
-        else:
+        if how == signal.SIGKILL:
             server.process.kill()
             server.finish()
+        else:
+            server.end(how)
 
         assert len(family) == 5  # gunicorn's master, two workers, the model's supervisor and server
         assert not left_of(family)
-        assert server.process.returncode == (0 if how == "Ctrl-C" else -signal.SIGKILL)
+        assert server.process.returncode == (-how if how == signal.SIGKILL else 0)
         assert "Traceback" not in server.output
 
 
