@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aipipe import budgets, providers, serving, settings, tokens
+from aipipe import budgets, importing, providers, serving, settings, tokens
 from aipipe.budgets import Budget, Budgets
 from aipipe.errors import AppError, ConfigError
 from aipipe.ledger import Day, Ledger, open_ledger
@@ -85,6 +85,23 @@ def usage(email: str | None, as_csv: bool) -> None:
             click.echo(spent_in_window(ledger, email, budgets.parse(config["BUDGET"]).find(email)))
         else:
             click.echo(f"Total       {dollars(sum(day.cost for day in days)):>14}")
+
+
+@main.command("import")
+@click.argument("source", metavar="FILE_OR_URL")
+def import_(source: str) -> None:
+    """Take what was spent at another AI Pipe into the ledger.
+
+    FILE_OR_URL is, or answers, the JSON of its /admin/usage; a URL is asked with the token in AIPIPE_TOKEN. What was
+    imported before isn't imported again, and what was spent here stays.
+    """
+    config = configuration()
+    days = importing.days_in(importing.fetch(source, os.environ.get("AIPIPE_TOKEN")))
+    with closing(open_ledger(config["AIPIPE_DATABASE_URL"])) as ledger:
+        did = importing.load(ledger, days)
+    click.echo(f"Rows       {did.rows}, {dollars(did.total)}")
+    click.echo(f"Added      {did.added}, {dollars(did.amount)}")
+    click.echo(f"Unchanged  {did.rows - did.added}")
 
 
 @main.command()
