@@ -1,0 +1,440 @@
+"""The ledger: every hold is resolved once, every cost is booked once, and the books balance."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import apsw
+import pytest
+from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, NOON, Clock, give, hold, line_up, open_at, purpose, settle
+
+from aipipe.errors import BudgetExceeded, ConfigError, LedgerUnavailable
+from aipipe.ledger import Day, Funds, Grant, Hold, Ledger, Settled, Usages, Wait, open_ledger, sqlite
+
+PI_DAY = date(2026, 3, 14)
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path, clock: Clock) -> Iterator[Ledger]:
+    ledger = open_at(path, clock)
+    yield ledger
+    assert ledger.balanced()
+    ledger.close()
+
+
+@pytest.fixture
+def elsewhere(path: Path, ledger: Ledger) -> Iterator[apsw.Connection]:
+    """Another connection to the same database, as another process has one."""
+    connection = apsw.Connection(str(path))
+    yield connection
+    connection.close()
+
+
+# Holds
+
+
+@pytest.mark.parametrize("second", ["settle", "release", "sweep"])
+@pytest.mark.parametrize("first", ["settle", "release", "sweep"])
+def test_of_all_that_resolves_a_hold_only_the_first_counts(
+    first: str, second: str, ledger: Ledger, clock: Clock
+) -> None:
+    held = hold(ledger, expires=NOON + 60)
+    clock.now += 61
+    resolve = {
+        "settle": lambda: settle(ledger, held, cost=30),
+        "release": lambda: ledger.release(held.id),
+        "sweep": lambda: ledger.sweep() == 1,
+    }
+    assert resolve[first]() is True
+    assert resolve[second]() is False
+    assert ledger.holds() == []
+    assert ledger.spent(ALICE, LONG_AGO) == {"settle": 30, "release": 0, "sweep": 40}[first]
+
+
+def test_money_held_is_not_available_to_the_next_request(ledger: Ledger) -> None:
+    seen: list[Funds] = []
+
+    def look(funds: Funds) -> Grant:
+        seen.append(funds)
+        return Grant(0, 0, Usages())
+
+    hold(ledger, 600)
+    settle(ledger, hold(ledger, 300), cost=150)
+    hold(ledger, 50, email=BOB)
+    ledger.admit(purpose(), look, limit=1000, since=LONG_AGO, expires=FOREVER)
+    assert seen == [Funds(limit=1000, spent=150, held=600, ahead=0, recent=1, oldest="2026-03-14")]
+    assert seen[0].available == 250
+    with pytest.raises(BudgetExceeded):
+        hold(ledger, 251)
+
+
+def test_a_refused_admission_leaves_no_trace(ledger: Ledger) -> None:
+    before = hold(ledger, 600)
+    with pytest.raises(BudgetExceeded):
+        hold(ledger, 500)
+    assert ledger.holds() == [before]
+
+
+def test_a_settlement_tells_what_was_booked_and_what_is_spent_in_the_window(ledger: Ledger, clock: Clock) -> None:
+    settle(ledger, hold(ledger), cost=5)
+    clock.now += DAY
+    settle(ledger, hold(ledger), cost=20)
+    held = hold(ledger)
+    booked = ledger.settle(
+        held, cost=30, usages=Usages(), status=200, ended="partial", since=date(2026, 3, 15), answer_id="x" * 500
+    )
+    assert booked == Settled(cost=30, spent=50)
+    assert ledger.spent(ALICE, LONG_AGO) == 55
+    assert len(ledger.entries(ALICE)[0].answer_id) == 200
+
+
+def test_an_entry_bears_the_date_of_its_admission(ledger: Ledger, clock: Clock) -> None:
+    clock.now = datetime(2026, 3, 14, 23, 59, 59, tzinfo=UTC).timestamp()
+    settled, swept = hold(ledger), hold(ledger, expires=clock.now + 60, estimate=40)
+    clock.now += 62
+    settle(ledger, settled, cost=30)
+    assert ledger.sweep() == 1
+    assert {entry.date for entry in ledger.entries(ALICE)} == {"2026-03-14"}
+    assert ledger.spent(ALICE, date(2026, 3, 15)) == 0
+    assert ledger.entries(ALICE)[0].duration == 62_000
+    assert ledger.release(swept.id) is False
+
+
+def test_a_hold_that_is_gone_can_not_be_sent(ledger: Ledger, clock: Clock) -> None:
+    held = hold(ledger, expires=NOON + 60, sent=False)
+    clock.now += 3600  # the machine slept
+    assert ledger.sweep() == 1
+    assert ledger.mark_sent(held) is False
+
+
+@pytest.mark.parametrize(("cost", "booked"), [(-5, 0), (10**30, 10**15)])
+def test_what_a_provider_lies_about_stays_within_bounds(cost: int, booked: int, ledger: Ledger) -> None:
+    lie = Usages(2**70, -3, 10**15 + 1)
+    settled = ledger.settle(hold(ledger), cost=cost, usages=lie, status=200, ended="complete")
+    assert settled == Settled(cost=booked, spent=booked)
+    entry = ledger.entries(ALICE)[0]
+    assert (entry.input_tokens, entry.output_tokens, entry.cached_tokens) == (10**15, 0, 10**15)
+
+
+def test_a_clock_that_steps_back_breaks_nothing(ledger: Ledger, clock: Clock) -> None:
+    held = hold(ledger)
+    clock.now -= DAY
+    assert settle(ledger, held)
+    assert ledger.entries(ALICE)[0].duration == 0
+
+
+# The line
+
+
+def test_the_line_is_first_come_first_served_for_each_person(ledger: Ledger) -> None:
+    first, second, bobs = line_up(ledger), line_up(ledger), line_up(ledger, BOB)
+    assert [ledger.is_next(ALICE, first), ledger.is_next(ALICE, second), ledger.is_next(BOB, bobs)] == [
+        True,
+        False,
+        True,
+    ]
+    assert ledger.release(first)
+    assert ledger.is_next(ALICE, second)
+
+
+def test_a_place_in_line_becomes_a_hold_and_is_kept_until_then(ledger: Ledger) -> None:
+    ahead: list[int] = []
+
+    def wait(funds: Funds) -> Wait:
+        ahead.append(funds.ahead)
+        return Wait()
+
+    def enter(ticket: int) -> int:
+        found = ledger.admit(purpose(), wait, limit=9, since=LONG_AGO, expires=FOREVER, ticket=ticket)
+        return found.ticket if isinstance(found, Wait) else 0
+
+    first, second = enter(0), enter(0)
+    assert (enter(first), enter(second)) == (first, second)
+    assert ahead == [0, 1, 0, 1]
+    found = ledger.admit(purpose(), give(5), limit=9, since=LONG_AGO, expires=FOREVER, ticket=first)
+    assert isinstance(found, Hold)
+    assert [one.id for one in ledger.holds()] == [second, found.id]
+
+
+def test_recent_counts_live_and_finished_requests_of_the_last_minute(ledger: Ledger, clock: Clock) -> None:
+    seen: list[int] = []
+
+    def look(funds: Funds) -> Wait:
+        seen.append(funds.recent)
+        return Wait()
+
+    settle(ledger, hold(ledger))
+    ledger.adjust(ALICE, PI_DAY, 500)
+    clock.now += 30
+    ledger.release(hold(ledger).id)
+    hold(ledger)
+    settle(ledger, hold(ledger))
+    line_up(ledger)
+    for seconds in (0, 29, 2, 30):
+        clock.now += seconds
+        ledger.admit(purpose(), look, limit=9, since=LONG_AGO, expires=FOREVER, count_recent=True)
+    assert seen == [3, 3, 2, 0]
+
+
+# Sweeping
+
+
+def test_expired_holds_are_swept_and_others_stay(ledger: Ledger, clock: Clock) -> None:
+    hold(ledger, expires=NOON + 60, estimate=40)
+    hold(ledger, expires=NOON + 60, estimate=70, sent=False)
+    kept = hold(ledger, expires=NOON + 62)
+    assert ledger.sweep() == 0
+    clock.now += 61
+    assert ledger.sweep() == 2
+    assert ledger.holds() == [kept]
+    entry = ledger.entries(ALICE)[0]
+    assert (entry.cost, entry.ended, entry.input_tokens, entry.output_tokens) == (40, "partial", 7, 5)
+    assert ledger.spent(ALICE, LONG_AGO) == 40
+
+
+def spend_and_hang(path: str, told: Connection) -> None:
+    """A worker with one request under way, one about to leave, and one in line."""
+    ledger = open_ledger(f"sqlite:///{path}")
+    hold(ledger, estimate=40)
+    hold(ledger, sent=False)
+    line_up(ledger)
+    told.send("ready")
+    told.recv()
+
+
+@pytest.fixture
+def worker(path: Path, ledger: Ledger) -> Iterator[multiprocessing.context.SpawnProcess]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=spend_and_hang, args=(str(path), there))
+    process.start()
+    assert here.poll(PATIENCE), "the worker did not start"
+    assert here.recv() == "ready"
+    yield process
+    process.kill()
+    process.join(PATIENCE)
+    process.close()
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["same container", "new container"])
+def test_what_a_killed_worker_held_is_swept_and_what_living_ones_hold_stays(
+    renamed: bool, worker: multiprocessing.context.SpawnProcess, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if renamed:
+        monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    ledger = open_at(path)
+    mine = hold(ledger)
+    assert ledger.sweep() == 0
+    assert len(ledger.holds()) == 4
+    worker.kill()
+    worker.join(PATIENCE)
+    assert ledger.sweep() == 3
+    assert ledger.holds() == [mine]
+    assert [(entry.cost, entry.ended) for entry in ledger.entries(ALICE)] == [(40, "partial")]
+    assert ledger.is_next(ALICE, mine.id)
+    assert ledger.sweep() == 0
+    ledger.release(mine.id)
+    ledger.close()
+
+
+def test_workers_of_other_machines_are_given_until_their_holds_expire(
+    ledger: Ledger, elsewhere: apsw.Connection, clock: Clock
+) -> None:
+    hold(ledger, expires=NOON + 60)
+    elsewhere.execute("UPDATE hold SET worker = 'elsewhere/1-0123456789ab'")
+    assert ledger.sweep() == 0
+    clock.now += 61
+    assert ledger.sweep() == 1
+
+
+def test_a_worker_that_has_ended_leaves_no_file(path: Path, ledger: Ledger) -> None:
+    folder = Path(f"{path}-workers")
+    other = open_at(path)
+    assert len(list(folder.iterdir())) == 2
+    other.close()
+    assert len(list(folder.iterdir())) == 1
+
+
+# Entries
+
+
+@pytest.mark.parametrize("total", [0, 10, 50, 800])
+def test_an_adjustment_makes_the_day_cost_what_was_said(total: int, ledger: Ledger, clock: Clock) -> None:
+    settle(ledger, hold(ledger, app="https://app.example.com"), cost=30)
+    settle(ledger, hold(ledger, model="gpt-4.1"), cost=20)
+    settle(ledger, hold(ledger, email=BOB), cost=9)
+    clock.now += DAY
+    settle(ledger, hold(ledger), cost=4)
+    before = ledger.entries(ALICE)
+    assert ledger.adjust(ALICE, PI_DAY, total) == total - 50
+    assert ledger.daily(ALICE, PI_DAY, PI_DAY) == [Day(ALICE, "2026-03-14", total)]
+    assert ledger.daily(None, date(2026, 3, 14), date(2026, 3, 15)) == [
+        Day(ALICE, "2026-03-15", 4),
+        Day(ALICE, "2026-03-14", total),
+        Day(BOB, "2026-03-14", 9),
+    ]
+    added = [entry for entry in ledger.entries(ALICE) if entry not in before]
+    assert [(entry.cost, entry.ended) for entry in added] == ([(total - 50, "adjusted")] if total != 50 else [])
+    assert ledger.adjust(ALICE, PI_DAY, total) == 0
+
+
+def test_the_cost_view_has_the_columns_that_readers_of_the_database_know(
+    ledger: Ledger, elsewhere: apsw.Connection
+) -> None:
+    for cost in (30_000_000, 70_000_000):
+        settle(ledger, hold(ledger, 10**9, limit=10**10), cost=cost)
+    rows = elsewhere.execute("SELECT * FROM cost")
+    assert [name for name, _ in rows.get_description()] == ["email", "date", "cost"]
+    assert list(rows) == [(ALICE, "2026-03-14", 0.1)]
+
+
+def test_entries_can_be_neither_free_of_sign_nor_of_an_unknown_end(ledger: Ledger, elsewhere: apsw.Connection) -> None:
+    settle(ledger, hold(ledger))
+    for change in ("cost = -1", "ended = 'lost'", "cost = 1000000000000000001"):
+        with pytest.raises(apsw.ConstraintError):
+            elsewhere.execute(f"UPDATE entry SET {change}")
+
+
+def test_an_answer_is_known_to_its_owner_alone(ledger: Ledger) -> None:
+    settle(ledger, hold(ledger), answer_id="resp_1")
+    settle(ledger, hold(ledger))
+    assert ledger.answer(ALICE, "resp_1") == Usages(10, 20, 3)
+    assert ledger.answer(BOB, "resp_1") is None
+    assert ledger.answer(ALICE, "resp_2") is None
+    assert ledger.answer(ALICE, "") is None
+
+
+def test_a_reset_is_remembered_and_moves_forward(ledger: Ledger, clock: Clock) -> None:
+    assert ledger.void_before(ALICE) is None
+    assert ledger.reset_tokens(ALICE) == NOON == ledger.void_before(ALICE)
+    clock.now += 5
+    ledger.reset_tokens(ALICE)
+    assert ledger.void_before(ALICE) == NOON + 5
+    assert ledger.void_before(BOB) is None
+
+
+# The database
+
+
+def test_a_copy_made_while_it_is_written_opens_as_a_ledger_with_the_same_totals(
+    ledger: Ledger, elsewhere: apsw.Connection, tmp_path: Path, clock: Clock
+) -> None:
+    for email, cost in ((ALICE, 30), (ALICE, 5), (BOB, 9)):
+        settle(ledger, hold(ledger, email=email), cost=cost)
+    ledger.reset_tokens(BOB)
+    hold(ledger, estimate=40)
+    elsewhere.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+    copy = open_at(tmp_path / "copy.db", clock)
+    assert copy.daily(None, PI_DAY, PI_DAY) == ledger.daily(None, PI_DAY, PI_DAY)
+    assert copy.entries(ALICE) == ledger.entries(ALICE)
+    assert copy.void_before(BOB) == NOON
+    assert copy.balanced()
+    assert settle(copy, hold(copy, email=BOB), cost=1)
+    copy.close()
+
+
+def test_a_ledger_locked_for_long_is_unavailable_and_works_again_afterwards(
+    ledger: Ledger, elsewhere: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
+    held = hold(ledger)
+    elsewhere.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable):
+        settle(ledger, held)
+    with pytest.raises(LedgerUnavailable):
+        hold(ledger)
+    assert ledger.holds() == [held]
+    ledger.ping()
+    elsewhere.execute("COMMIT")
+    assert settle(ledger, held)
+
+
+def test_while_one_waits_for_a_locked_ledger_others_can_read(
+    ledger: Ledger, elsewhere: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        waiting.set()
+        assert go_on.wait(PATIENCE)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    elsewhere.execute("BEGIN IMMEDIATE")
+    thread = threading.Thread(target=hold, args=(ledger,))
+    thread.start()
+    assert waiting.wait(PATIENCE)
+    assert ledger.spent(ALICE, LONG_AGO) == 0
+    elsewhere.execute("COMMIT")
+    go_on.set()
+    thread.join(PATIENCE)
+    assert len(ledger.holds()) == 1
+
+
+FAULTS = {
+    "disk full": ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000"),
+    "read-only": ("PRAGMA query_only = 1", "PRAGMA query_only = 0"),
+}
+
+
+@pytest.mark.parametrize(("breaks", "heals"), FAULTS.values(), ids=FAULTS)
+def test_a_ledger_that_can_not_be_written_does_nothing_by_halves(
+    breaks: str, heals: str, path: Path, clock: Clock
+) -> None:
+    database = sqlite.SQLite(str(path))
+    ledger = Ledger(database, clock=clock)
+    long = "x" * 100_000  # more than the free space in the file's pages
+    held, sent = hold(ledger, model=long), hold(ledger, model=long, expires=NOON + 60)
+    database.read(breaks)
+    with pytest.raises(LedgerUnavailable):
+        settle(ledger, held)
+    with pytest.raises(LedgerUnavailable):
+        hold(ledger, model=long)
+    with pytest.raises(LedgerUnavailable):
+        ledger.reset_tokens("a" * 100_000)
+    clock.now += 61
+    with pytest.raises(LedgerUnavailable):
+        ledger.sweep()
+    assert ledger.holds() == [held, sent]
+    assert ledger.entries(ALICE) == []
+    database.read(heals)
+    assert settle(ledger, held)
+    assert ledger.sweep() == 1
+    assert ledger.balanced()
+    ledger.close()
+
+
+def test_what_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("No database. " * 100)
+    for path in (tmp_path, tmp_path / "missing" / "ledger.db", tmp_path / "text.db"):
+        with pytest.raises(LedgerUnavailable):
+            open_ledger(f"sqlite:///{path}")
+    (tmp_path / "ledger.db-workers").touch()
+    with pytest.raises(LedgerUnavailable, match=r"can't write to .*ledger\.db-workers"):
+        open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+
+
+@pytest.mark.parametrize("url", ["mysql://alice:hunter2@db", "sqlite:///", "sqlite://x", "", "postgresql://x/y"])
+def test_an_unknown_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="AIPIPE_DATABASE_URL") as caught:
+        open_ledger(url)
+    assert "hunter2" not in str(caught.value)
