@@ -14,7 +14,20 @@ from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
 from aipipe.services import Services
-from aipipe.views import account, admin, assets, gateway, health, library, responses, session, similarity, token, usage
+from aipipe.views import (
+    account,
+    admin,
+    assets,
+    docs,
+    gateway,
+    health,
+    library,
+    responses,
+    session,
+    similarity,
+    token,
+    usage,
+)
 
 __version__ = "0.1.0"
 
@@ -62,6 +75,6 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     responses.init_app(app)
     session.init_app(app)
     assets.init_app(app)
-    for view in (account, token, usage, admin, health, similarity, library, gateway):
+    for view in (account, token, usage, admin, health, similarity, docs, library, gateway):
         app.register_blueprint(view.bp)
     return app
