@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_provider import Departures, FakeProvider
+from fake_provider import FakeProvider
 
 from aipipe import local_model
 from e2e.server import Caller, Server
@@ -21,15 +22,20 @@ BUDGETS = {"*": {"limit": 0.1, "days": 7}, "@example.org": {"limit": 0}}
 
 
 class Script(FakeProvider):
-    """A provider that lives as long as its server."""
+    """A provider that lives as long as its server, and plays a new script for each test."""
 
     def check(self) -> None:
         """Raises AssertionError if what was planned since the last check isn't what happened; then forgets both."""
-        left = [name for name, plan in self._script.items() for answer in plan if answer.times]
-        faults, self.faults = self.faults, []
-        self._script.clear()
-        self.requests.clear()
-        self.closed = Departures()
+        with self._changed:
+            left = [name for name, plan in self._script.items() for answer in plan if answer.times]
+            faults, self.faults = self.faults, []
+            self.closed = type(self.closed)()
+            self.requests.clear()
+            self._script.clear()
+            for gate in self._gates.values():
+                gate.open()
+                os.close(gate.wait_end)
+            self._gates.clear()
         assert not (faults or left), f"{faults}, and nobody asked for {left}"
 
 

@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,6 +110,14 @@ class Server:
         """kill -9 of the server with all of its workers."""
         self._end(signal.SIGKILL)
 
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Asks it to end, as a service manager does, and sees that it has ended when the block has."""
+        self._master().terminate()
+        eventually(lambda: not self._answers(), "the server takes no more requests")
+        yield
+        self._process.wait(PATIENCE)
+
     def _end(self, number: int) -> None:
         everyone = [self._master(), *self.workers()]
         for one in everyone if number == signal.SIGKILL else everyone[:1]:
@@ -138,15 +146,19 @@ class Server:
         found = [each for one in [self._master(), *self.workers()] for each in one.net_connections("inet")]
         return {tuple(each.laddr) for each in found if each.status == psutil.CONN_LISTEN}
 
-    def kill_worker(self, connection: socket.socket) -> None:
-        """kill -9 of the worker at the other end of a client's connection; returns when it is dead."""
+    def worker_of(self, connection: socket.socket) -> psutil.Process:
+        """The worker at the other end of a client's connection."""
         here = connection.getsockname()
         for worker in self.workers():
             if any(each.raddr and tuple(each.raddr) == here for each in worker.net_connections("tcp4")):
-                worker.kill()
-                worker.wait(PATIENCE)
-                return
+                return worker
         raise AssertionError("no worker serves this connection")
+
+    def kill_worker(self, connection: socket.socket) -> None:
+        """kill -9 of the worker at the other end of a client's connection; returns when it is dead."""
+        worker = self.worker_of(connection)
+        worker.kill()
+        psutil.wait_procs([worker], PATIENCE)
 
     # Callers and their money
 
