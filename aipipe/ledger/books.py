@@ -12,7 +12,7 @@ from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Purpose, Total,
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
-PAGE = 1000
+PAGE = 500
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
