@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aipipe import budgets, money, providers, settings, upstream
+from aipipe import budgets, providers, settings, upstream
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
@@ -17,8 +17,8 @@ from aipipe.services import Services
 from aipipe.views import (
     account,
     admin,
-    assets,
     docs,
+    files,
     gateway,
     health,
     library,
@@ -71,10 +71,9 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
     )
 
-    app.add_template_filter(money.show, "money")
     responses.init_app(app)
     session.init_app(app)
-    assets.init_app(app)
+    files.init_app(app)
     for view in (account, token, usage, admin, health, similarity, docs, library, gateway):
         app.register_blueprint(view.bp)
     return app

@@ -94,24 +94,15 @@ def make_app(provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
     made: list[Flask] = []
 
-    def make(**settings: Any) -> Flask:
+    def make(*, dev: bool = False, **settings: Any) -> Flask:
         given = {name: value for name, value in {**environ, **settings}.items() if value is not None}
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-        made.append(create_app(environ=texts))
+        made.append(create_app(dev=dev, environ=texts))
         return made[-1]
 
     yield make
     for app in made:
-        close(app)
-
-
-def close(app: Flask) -> None:
-    """What a worker's exit does: an app has no end of its own."""
-    parts = app.extensions["aipipe"]
-    parts.ledger.close()
-    for idle in parts.pool._idle.values():
-        for connection, _ in idle:
-            connection.close()
+        app.extensions["aipipe"].close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from flask import Blueprint, Flask, Response, send_from_directory
 from aipipe import assets
 from aipipe.errors import NotFound
 
-bp = Blueprint("assets", __name__)
+bp = Blueprint("files", __name__)
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
