@@ -52,9 +52,9 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Site]:
+def running(folder: Path, provider: Script | None = None, **settings: Any) -> Iterator[Site]:
     """A server with `openai`, which stops billing when one hangs up, and `patient`, which does not."""
-    with Script() as provider:
+    with provider or Script() as provider:
         base = {"base": provider.url}
         server = Server(folder, **{
             "AIPIPE_PROVIDERS": {"openai": base, "patient": base},
