@@ -15,6 +15,7 @@ from documented import ROOT, code
 from aipipe.providers import Registry
 
 DOCUMENT = ROOT / "docs" / "providers.md"
+IGNORED = shutil.ignore_patterns("__pycache__", "node_modules")
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_provider_added_in_three_lines_has_a_key_endpoints_and_prices(make_app
 def test_a_provider_added_by_the_checklist_plays_its_scenario(tmp_path: Path) -> None:
     for part in ("aipipe", "tests", "pyproject.toml", "docs"):
         source, copy = ROOT / part, tmp_path / part
-        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+        shutil.copytree(source, copy, ignore=IGNORED) if source.is_dir() else shutil.copy(source, copy)
     file, registration, setting = (text for text in code(DOCUMENT, "python") if not text.startswith("PROVIDERS"))
     [scenario] = code(DOCUMENT, "json")
     (tmp_path / "aipipe/providers/mistral.py").write_text(file)
