@@ -222,6 +222,15 @@ def test_documented_variables_are_settings() -> None:
             assert {name.split("__")[0], name.split("__")[0].removeprefix("AIPIPE_")} & known, f"{document}: {name}"
 
 
+def test_documented_imports_are_exported(make_app: MakeApp) -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    client = make_app().test_client()
+    for names, path in re.findall(r'import \{ ([\w, ]+) \} from "http://localhost:8787(/[^"]+)"', text):
+        with client.get(path) as answer:
+            exported = re.findall(r"^export (?:async )?function (\w+)", answer.text, re.MULTILINE)
+        assert set(names.split(", ")) <= set(exported), path
+
+
 # docs/operations.md
 
 
