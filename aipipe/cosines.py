@@ -134,12 +134,12 @@ class Vectors:
             self._matrix[start + item.get("index", place)] = vector
         return int((answer.get("usage") or {}).get("prompt_tokens") or 0)
 
-    def unit(self, *, double: bool) -> Numbers:
-        """Every embedding at the length of one; one without a length stays as it is.
+    def unit(self, precision: int) -> Numbers:
+        """Every embedding at the length of one, exact enough for so many decimals; one without a length stays as it is.
 
         Raises ValueError when an embedding is not made of numbers.
         """
-        matrix: Numbers = self._matrix.astype(np.float64) if double else self._matrix
+        matrix: Numbers = self._matrix.astype(np.float64) if precision > SINGLE_PRECISION else self._matrix
         lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
         if not np.isfinite(lengths).all():
             raise ValueError("an embedding with something else than numbers")
@@ -155,12 +155,11 @@ def _vector(embedding: Any) -> NDArray[np.float32]:
     return np.array(embedding, np.float32)
 
 
-def compare(question: Question, vectors: Vectors) -> Numbers:
+def compare(question: Question, unit: Numbers) -> Numbers:
     """The cosine of each document (row) with each topic (column), rounded. A text is alike itself by exactly 1.
 
-    Raises ValueError as `Vectors.unit` does.
+    `unit` has a row of length one for each text.
     """
-    unit = vectors.unit(double=question.precision > SINGLE_PRECISION)
     topics = question.docs if question.topics is None else question.topics
     rows = unit[question.docs]
     columns = rows if question.topics is None else unit[topics]

@@ -329,7 +329,7 @@ def test_a_table_is_what_64_bit_floats_give(
     question = cosines.read(json.dumps(body).encode())
     vectors = cosines.Vectors(texts)
     vectors.take(0, texts, {"data": [{"embedding": base64.b64encode(row.tobytes()).decode()} for row in matrix]})
-    table = cosines.compare(question, vectors)
+    table = cosines.compare(question, vectors.unit(precision))
 
     exact = matrix.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)

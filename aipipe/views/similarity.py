@@ -99,8 +99,9 @@ def answer(provider: Provider, send: Send, question: Question) -> Response:
         with readable(provider):
             tokens += vectors.take(start, len(texts), reply.content or {})
     with readable(provider):
-        # Large products take a second of computing, which a thread does without holding up everybody's streams.
-        table = gevent.get_hub().threadpool.apply(cosines.compare, (question, vectors))
+        unit = vectors.unit(question.precision)
+    # Large products take a second of computing, which a thread does without holding up everybody's streams.
+    table = gevent.get_hub().threadpool.apply(cosines.compare, (question, unit))
     return billed(Response(cosines.written(question, table, tokens), content_type="application/json"), bills)
 
 
