@@ -8,6 +8,7 @@ from werkzeug.routing import BaseConverter, ValidationError
 from aipipe import calling, multipart, relay
 from aipipe.answers import Unmetered
 from aipipe.client import Client
+from aipipe.errors import InvalidRequest
 from aipipe.formats import Format
 from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
@@ -67,7 +68,7 @@ def raw_target(provider: str) -> str:
 def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, shared: bool) -> Response:
     """A request that costs the operator nothing."""
     headers = request_headers(list(request.headers), credentials, shared=shared)
-    body = request.get_data(cache=False) or None
+    body = whole_body() or None
     answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body)
     passing = Unmetered(answer, Client(request.environ))
     return respond(answer.status, answer_headers(answer.headers, shared=shared), passing)
@@ -84,7 +85,7 @@ def meter(
         headers.append(("Content-Type", form.content_type))
         asked = calling.Request(provider, endpoint, format, target, headers, form.fields, form.size, form)
     else:
-        raw = request.get_data(cache=False)
+        raw = whole_body()
         asked = calling.Request(provider, endpoint, format, target, headers, read_body(raw), len(raw))
     try:
         reply = calling.meter(services(), identity, asked, Client(request.environ))
@@ -92,6 +93,21 @@ def meter(
         if asked.form:
             asked.form.close()
     return respond(reply.status, reply.headers, reply.body)
+
+
+def whole_body() -> bytes:
+    """The request's body. What goes up as whole is whole, though Werkzeug takes what came for all there is.
+
+    Raises:
+        InvalidRequest: it broke off.
+        RequestEntityTooLarge: it came in chunks, and there are more than AI Pipe takes.
+    """
+    raw = request.get_data(cache=False)
+    if request.content_length is None:
+        request.stream.read(1)  # raises where the limit was reached
+    elif len(raw) < request.content_length:
+        raise InvalidRequest("AI Pipe got only a part of the request's body.")
+    return raw
 
 
 def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:
