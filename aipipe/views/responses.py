@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, render_template, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from aipipe.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
@@ -35,6 +36,7 @@ def init_app(app: Flask) -> None:
     """Makes `app` answer errors and preflights as docs/api.md says."""
     app.register_error_handler(AppError, refuse)
     app.register_error_handler(HTTPException, refuse_http)
+    app.register_error_handler(ParseException, refuse_body)
     app.register_error_handler(Exception, fail)
     app.before_request(answer_preflight)
     app.after_request(allow_every_origin)
@@ -69,6 +71,11 @@ def refuse_http(error: HTTPException) -> Response:
     if error.code is not None and 300 <= error.code < 400 and error.response is None:
         return Response(status=error.code, headers=error.get_headers())
     return refuse(InvalidRequest("AI Pipe can't make sense of this request."))
+
+
+def refuse_body(error: ParseException) -> Response:  # noqa: ARG001 - it quotes what was sent
+    """A body that turns out, while it is read, not to come in the chunks that its head promised."""
+    return refuse(InvalidRequest("AI Pipe can't read the request's body: it isn't in proper chunks."))
 
 
 def fail(error: Exception) -> Response:
