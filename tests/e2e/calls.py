@@ -6,8 +6,8 @@ import http.client
 import json as jsonlib
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from openai import OpenAI
 from e2e.server import HOST, PATIENCE, Caller, Server
 
 Headers = Mapping[str, str]
+Body = bytes | Iterable[bytes]  # an iterable is sent in chunks
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Call:
     """A request under way on a connection of its own: read it, or leave."""
 
     def __init__(
-        self, server: Server, method: str, target: str, caller: Caller | None, body: bytes | None, headers: Headers
+        self, server: Server, method: str, target: str, caller: Caller | None, body: Body | None, headers: Headers
     ) -> None:
         self._connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE)
         self._connection.connect()
@@ -87,7 +88,7 @@ def calling(
     *,
     method: str | None = None,
     headers: Headers = MappingProxyType({}),
-    body: bytes | None = None,
+    body: Body | None = None,
 ) -> Iterator[Call]:
     """A request that has left, and whose answer isn't waited for. With a `json` or a `body` it is a POST."""
     if json is not None:
@@ -110,15 +111,15 @@ def sdk(server: Server, caller: Caller, provider: str, **options: Any) -> OpenAI
     return OpenAI(base_url=f"{server.url}/{provider}/v1", api_key=caller.token, timeout=PATIENCE, **options)
 
 
-def raw(server: Server, message: bytes) -> bytes:
-    """Sends bytes as they are and returns all that comes back until the server hangs up, or falls silent."""
+def raw(server: Server, message: bytes, *, half_close: bool = False) -> bytes:
+    """Sends bytes as they are and returns all that comes back until the server hangs up."""
     with socket.create_connection((HOST, server.port), timeout=PATIENCE) as connection:
-        connection.sendall(message)
-        connection.shutdown(socket.SHUT_WR)
         found = b""
-        try:
+        with suppress(ConnectionError):  # it hung up on more than it cared to read
+            connection.sendall(message)
+            if half_close:
+                with suppress(OSError):  # unless the other side has closed both ways
+                    connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65_536):
                 found += piece
-        except ConnectionResetError:
-            pass  # it hung up on more than it cared to read
         return found

@@ -101,6 +101,10 @@ class Server:
         """Ends it as Ctrl-C does. Raises AssertionError when its log holds what it mustn't."""
         self.ledger.close()
         self._end(signal.SIGINT)
+        self.check_log()
+
+    def check_log(self) -> None:
+        """Raises AssertionError for secrets and tracebacks in its log."""
         log = self.log()
         found = [secret for secret in self.secrets if secret in log]
         assert not found, f"{len(found)} of the tokens and keys are in the server's log"
@@ -128,7 +132,7 @@ class Server:
             for one in everyone:
                 if one.is_running():
                     one.kill()
-            psutil.wait_procs(everyone, PATIENCE)
+            eventually(lambda: all(map(dead, everyone)), "all of its processes have ended")
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
@@ -140,11 +144,6 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         return self._master().children()
-
-    def listening(self) -> set[tuple[str, int]]:
-        """The addresses and ports that it takes connections on."""
-        found = [each for one in [self._master(), *self.workers()] for each in one.net_connections("inet")]
-        return {tuple(each.laddr) for each in found if each.status == psutil.CONN_LISTEN}
 
     def worker_of(self, connection: socket.socket) -> psutil.Process:
         """The worker at the other end of a client's connection."""
@@ -158,7 +157,7 @@ class Server:
         """kill -9 of the worker at the other end of a client's connection; returns when it is dead."""
         worker = self.worker_of(connection)
         worker.kill()
-        psutil.wait_procs([worker], PATIENCE)
+        eventually(lambda: dead(worker), "the worker has ended")
 
     # Callers and their money
 
@@ -184,6 +183,14 @@ class Server:
         """As soon as nothing is under way any more, no money is set aside and the totals equal their entries."""
         eventually(lambda: not self.ledger.holds(), "all holds are resolved")
         assert self.ledger.balanced()
+
+
+def dead(process: psutil.Process) -> bool:
+    """Whether it has ended, be it that nobody has collected it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def text(value: Any) -> str:
