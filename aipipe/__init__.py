@@ -9,6 +9,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aipipe import budgets, providers, settings, upstream
+from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
@@ -50,6 +51,15 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     if hops := config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
 
+    registry, prices = providers.build(config), Prices(config["PRICES"])
+    pool = upstream.Pool(
+        upstream.Limits(
+            connect=config["CONNECT_TIMEOUT"],
+            first_byte=config["FIRST_BYTE_TIMEOUT"],
+            idle=config["IDLE_TIMEOUT"],
+            request=config["REQUEST_TIMEOUT"],
+        )
+    )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
     ledger.sweep()
     app.extensions["aipipe"] = Services(
@@ -57,17 +67,11 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         dev=dev,
         ledger=ledger,
         metering=Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"]),
-        providers=providers.build(config),
-        prices=Prices(config["PRICES"]),
+        providers=registry,
+        prices=prices,
         budgets=budgets.parse(config["BUDGET"]),
-        pool=upstream.Pool(
-            upstream.Limits(
-                connect=config["CONNECT_TIMEOUT"],
-                first_byte=config["FIRST_BYTE_TIMEOUT"],
-                idle=config["IDLE_TIMEOUT"],
-                request=config["REQUEST_TIMEOUT"],
-            )
-        ),
+        pool=pool,
+        catalog=Catalog(registry.values(), prices, pool),
         google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
     )
 

@@ -16,6 +16,7 @@ from aipipe.budgets import Budget, frees_on, window_start
 from aipipe.errors import AppError, BudgetExceeded, LedgerUnavailable, RateLimited
 from aipipe.formats import Reading
 from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
+from aipipe.ledger.types import Ended
 from aipipe.money import show
 from aipipe.providers import Call
 from aipipe.tokens import Identity
@@ -37,10 +38,12 @@ class ClientGone(AppError):
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a request cost and what is left of its owner's budget, in nanodollars."""
+    """What a request cost and what is left of its owner's budget, in nanodollars, as its entry says it."""
 
     cost: int
     remaining: int
+    usages: Usages
+    ended: Ended
 
 
 class Metering:
@@ -170,6 +173,7 @@ class Charge:
         """
         counts, cost, sure = assess(self.call, reading, interrupted)
         usages = Usages(*(int(counts.get(name, 0)) for name in ("input_tokens", "output_tokens", "cache_read_tokens")))
+        ended: Ended = "complete" if sure else "partial"
 
         def book() -> Settled | None:
             return self._ledger.settle(
@@ -177,13 +181,13 @@ class Charge:
                 cost=cost,
                 usages=usages,
                 status=status,
-                ended="complete" if sure else "partial",
+                ended=ended,
                 answer_id=reading.answer_id,
                 since=self._since,
             )
 
         settled = self._keeper.carry_out(book)
-        return Bill(settled.cost, max(0, self._limit - settled.spent)) if settled else None
+        return Bill(settled.cost, max(0, self._limit - settled.spent), usages, ended) if settled else None
 
 
 def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:

@@ -12,6 +12,7 @@ from flask import current_app, request
 
 from aipipe import tokens
 from aipipe.budgets import Budget, Budgets, window_start
+from aipipe.catalog import Catalog
 from aipipe.errors import NotAuthenticated
 from aipipe.google import Google
 from aipipe.ledger import Ledger
@@ -35,6 +36,7 @@ class Services:
     budgets: Budgets
     pool: Pool
     google: Google
+    catalog: Catalog
 
     def close(self) -> None:
         """Ends what the parts keep open. The app is of no use afterwards."""

@@ -7,7 +7,7 @@ import logging
 from aipipe.client import Client, nothing
 from aipipe.errors import ProviderError
 from aipipe.formats import UNREADABLE
-from aipipe.metering import Charge
+from aipipe.metering import Bill, Charge
 from aipipe.money import show
 from aipipe.sse import Reader
 from aipipe.upstream import Answer
@@ -19,7 +19,7 @@ class Stream:
     """Passes events on as they come. The one that completes the answer waits until the answer is charged.
 
     When the caller leaves, the provider is hung up on at once if that ends its bill; else the rest is read
-    without the caller, and the truth is charged.
+    without the caller, and the truth is charged. `bill` is there once it is charged.
     """
 
     def __init__(self, answer: Answer, charge: Charge, client: Client) -> None:
@@ -29,6 +29,7 @@ class Stream:
         self._passed = 0  # bytes of the provider's stream that were passed on or are about to be
         self._begun = False
         self._settled = False
+        self.bill: Bill | None = None
         self._ended = False
         self._left = False
         self._owed = b""  # the comment, when the last event had begun before we knew
@@ -103,7 +104,7 @@ class Stream:
 
     def _settle(self, *, interrupted: bool) -> bytes:
         self._settled = True
-        bill = self._charge.settle(self._watch.reading, status=self._answer.status, interrupted=interrupted)
+        self.bill = bill = self._charge.settle(self._watch.reading, status=self._answer.status, interrupted=interrupted)
         if bill is None:
             return b""
         return f": aipipe cost={show(bill.cost)} remaining={show(bill.remaining)}\n\n".encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import gevent
 import orjson
@@ -117,6 +118,6 @@ def readable(provider: Provider) -> Iterator[None]:
 def billed(response: Response, bills: list[Bill]) -> Response:
     """Tells what all the calls cost together."""
     if bills:
-        total = Bill(sum(bill.cost for bill in bills), bills[-1].remaining)
+        total = replace(bills[-1], cost=sum(bill.cost for bill in bills))
         response.headers.update(bill_headers(total))
     return response

@@ -1,0 +1,50 @@
+"""Markdown that a stranger wrote, a model for one, as HTML that may stand in a page of ours."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+LONGEST = 60_000  # characters: beyond these, text made to be slow takes more than a second
+ALIGNED = re.compile(r"text-align:(left|center|right)")
+CELLS = ("th", "td")
+TAGS = {
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
+    "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+
+# No images: they would tell another host who reads this, and when. `![alt](url)` becomes a link.
+_markdown = (
+    MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 30})
+    .enable(["table", "strikethrough"])
+    .disable("image")
+)
+_cleaner = nh3.Cleaner(
+    tags=TAGS,
+    attributes={"a": {"href", "title"}, "ol": {"start"}},
+    allowed_classes={cell: {"left", "center", "right"} for cell in CELLS},
+    set_tag_attribute_values={"a": {"target": "_blank"}},
+    url_schemes={"http", "https", "mailto"},
+    url_relative="deny",
+    link_rel="noopener noreferrer nofollow",
+)
+
+
+def render(text: str) -> str:
+    """`text` as HTML without scripts, styles, images and forms; its links open http, https and mailto in a new tab."""
+    if len(text) > LONGEST:
+        return f"<pre>{html.escape(text)}</pre>"
+    tokens = _markdown.parse(text)
+    for token in tokens:
+        _align(token)
+    return _cleaner.clean(_markdown.renderer.render(tokens, _markdown.options, {}))
+
+
+def _align(token: Token) -> None:
+    """Pages have no inline styles: a cell's alignment becomes a class."""
+    if token.tag in CELLS and (found := ALIGNED.search(str(token.attrs.pop("style", "")))):
+        token.attrSet("class", found[1])
