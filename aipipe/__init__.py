@@ -21,6 +21,7 @@ from aipipe.views import (
     docs,
     files,
     gateway,
+    google_sign_in,
     health,
     library,
     responses,
@@ -78,6 +79,6 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     responses.init_app(app)
     session.init_app(app)
     files.init_app(app)
-    for view in (account, token, usage, admin, health, similarity, docs, library, gateway):
+    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, gateway):
         app.register_blueprint(view.bp)
     return app

@@ -68,6 +68,7 @@ SCHEMA = (
     )""",
     "CREATE INDEX IF NOT EXISTS hold_by_person ON hold (email, state)",
     "CREATE TABLE IF NOT EXISTS account (email TEXT PRIMARY KEY, void_before DOUBLE PRECISION NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS used_nonce (nonce TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)",
 )
 
 # The columns of the service that AI Pipe is compatible with: one line a person and day, in dollars.

@@ -227,6 +227,17 @@ class Ledger(Books):
         """
         return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()))
 
+    def use_once(self, nonce: str, expires: float) -> bool:
+        """Whether nobody, on any worker, used this nonce before. It is remembered until it `expires`."""
+
+        def work(execute: Execute) -> bool:
+            execute("DELETE FROM used_nonce WHERE expires < ?", [self._clock()])
+            values = [nonce, expires]
+            sql = "INSERT INTO used_nonce (nonce, expires) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
+            return bool(execute(sql, values))
+
+        return self._database.write(work)
+
     def reset_tokens(self, email: str) -> float:
         """Makes every token of `email` issued before now void; returns that moment."""
         now = self._clock()

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, render_template, request
 from aipipe.errors import InvalidRequest, NotAllowed, NotAuthenticated, NotFound
 from aipipe.services import services, window
 from aipipe.tokens import Identity, plausible_email
-from aipipe.views import guards, session
+from aipipe.views import google_sign_in, guards, session
 
 bp = Blueprint("account", __name__)
 
@@ -28,9 +28,9 @@ def login() -> Response:
     """The sign-in page; for those who are signed in, their token and what is left of their budget."""
     user = session.signed_in()
     if user is None:
-        return page("account/login.html", dev=services().dev, next=request.args.get("next", ""))
+        return sign_in_page()
     if request.args.get("next"):
-        return redirect(own_path(request.args["next"]), 303)  # type: ignore[return-value]
+        return redirect(session.own_path(request.args["next"]), 303)  # type: ignore[return-value]
     budget = services().budgets.find(user.email)
     first, _ = window(budget)
     return page(
@@ -41,6 +41,12 @@ def login() -> Response:
         budget=budget,
         spent=services().ledger.spent(user.email, first),
     )
+
+
+def sign_in_page() -> Response:
+    google = google_sign_in.button()
+    shown = page("account/login.html", dev=services().dev, google=google, next=request.args.get("next", ""))
+    return google_sign_in.let_in(shown) if google else shown
 
 
 @bp.post("/login")
@@ -56,7 +62,7 @@ def sign_in() -> Response:
     except ValueError:
         raise InvalidRequest("That is not an email address. Go back and type one, as alice@example.com.") from None
     session.begin(email)
-    return redirect(own_path(request.form.get("next", "")), 303)  # type: ignore[return-value]
+    return redirect(session.own_path(request.form.get("next", "")), 303)  # type: ignore[return-value]
 
 
 @bp.post("/logout")
@@ -80,12 +86,6 @@ def person() -> Identity:
     if user is None:
         raise NotAuthenticated("You are not signed in any more. Sign in at /login.")
     return user
-
-
-def own_path(target: str) -> str:
-    """`target` if it is a path on this site, else the account page: nobody is sent elsewhere from here."""
-    plain = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
-    return target if plain and not urlsplit(target).netloc else "/login"
 
 
 def page(template: str, **values: object) -> Response:

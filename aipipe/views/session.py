@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, session
 from flask.sessions import SecureCookieSessionInterface
@@ -62,6 +62,12 @@ def sign_in_first() -> Response:
     """Sends the browser to the sign-in page, and from there back here."""
     here = request.full_path.rstrip("?")
     return redirect(f"/login?next={quote(here, safe='')}")  # type: ignore[return-value]
+
+
+def own_path(target: str) -> str:
+    """`target` if it is a path on this site, else the account page: nobody is sent elsewhere from here."""
+    plain = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
+    return target if plain and not urlsplit(target).netloc else "/login"
 
 
 def nonce() -> str:
