@@ -7,6 +7,8 @@ there" (`read1`), and works with gevent's sockets.
 from __future__ import annotations
 
 import http.client
+import io
+import re
 import socket
 import ssl
 import threading
@@ -15,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import certifi
@@ -25,6 +27,10 @@ from aipipe.sockets import readable
 
 CHUNK_BYTES = 65_536
 IDLE_SECONDS = 30.0  # a pooled connection that nobody used for so long is closed
+
+# The standard library's client lets folded lines and null bytes through.
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+NOT_IN_A_VALUE = re.compile(r"[\0\r\n]")
 
 Headers = list[tuple[str, str]]
 
@@ -51,16 +57,59 @@ class Limits:
     request: float = 900
 
 
+class Paced(io.RawIOBase):
+    """What comes on a connection; each wait for more ends after `limit` seconds, and all of them at `deadline`."""
+
+    def __init__(self, connection: socket.socket, limit: float, deadline: float) -> None:
+        self._connection, self._raw = connection, connection.makefile("rb", buffering=0)
+        self.limit, self._deadline = limit, deadline
+        self.ended = False
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """As a socket does it, for the standard library's client."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(min(self.limit, left))
+        count = self._raw.readinto(buffer)
+        self.ended = count == 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class Response(http.client.HTTPResponse):
+    """A final answer: those before it (103, say) are passed over, or the next request would be given what follows."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment]  # not begun
+            super().begin()
+
+
 class Answer:
     """A provider's answer, read piece by piece. `abort` may be called from another greenlet, `close` always."""
 
     def __init__(
         self, pool: Pool, origin: Origin, connection: http.client.HTTPConnection, name: str, deadline: float
     ) -> None:
-        self._pool, self._origin, self._connection = pool, origin, connection
-        self._name, self._deadline = name, deadline
+        self._pool, self._origin, self._connection, self._name = pool, origin, connection, name
         self._socket: socket.socket = connection.sock
+        paced = Paced(self._socket, pool.limits.first_byte, deadline)
+        connection.response_class = lambda _, method: Response(paced, method=method)  # type: ignore
         self._response = connection.getresponse()
+        if paced.ended:  # in the middle of the head, which the standard library takes for its end
+            raise http.client.IncompleteRead(b"")
+        paced.limit = pool.limits.idle
         self.status = self._response.status
         self.headers: Headers = self._response.getheaders()
         self._done = False
@@ -75,8 +124,6 @@ class Answer:
             ProviderTimeout: no byte for too long, or the whole request took too long.
             ProviderError: the provider broke off.
         """
-        left = self._deadline - time.monotonic()
-        self._socket.settimeout(max(0.001, min(self._pool.limits.idle, left)))
         try:
             chunk = self._response.read1(CHUNK_BYTES)
         except TimeoutError:
@@ -130,9 +177,8 @@ class Pool:
         try:
             self._request(connection, method, url.path + target, url.netloc, headers, body)
             sending = False
-            connection.sock.settimeout(self.limits.first_byte)
             answer = Answer(self, origin, connection, name, deadline)
-            if answer.status < 200:  # an interim answer: what follows would be taken for the next request's
+            if answer.status < 200:  # another protocol
                 raise http.client.BadStatusLine(str(answer.status))
             return answer
         except (ValueError, http.client.InvalidURL):
@@ -161,6 +207,8 @@ class Pool:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", host)
         for name, value in headers:
+            if not HEADER_NAME.fullmatch(name) or NOT_IN_A_VALUE.search(value):
+                raise ValueError
             connection.putheader(name, value.encode("latin-1"))
         if body is not None:
             connection.putheader("Content-Length", str(len(body) if isinstance(body, bytes) else body.size))
@@ -200,9 +248,13 @@ class Pool:
     def keep(self, origin: Origin, connection: http.client.HTTPConnection, keep_alive: str) -> None:
         """Keeps a connection for the next request, a little less long than the provider says it does."""
         told = [part.partition("=")[2] for part in keep_alive.split(",") if part.strip().startswith("timeout=")]
-        seconds = min([IDLE_SECONDS, *(int(value) - 1 for value in told if value.isdigit())])
+        seconds = min([IDLE_SECONDS, *(int(value) - 1 for value in told if value.isdecimal())])
+        now = time.monotonic()
         with self._lock:
-            self._idle[origin].append((connection, time.monotonic() + seconds))
+            idle = self._idle[origin]
+            while idle and idle[0][1] < now:  # left over from busier times
+                idle.popleft()[0].close()
+            idle.append((connection, now + seconds))
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""
