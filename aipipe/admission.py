@@ -26,8 +26,9 @@ class Ask:
     known in tokens (images at their documented maximum). `cap` is the caller's own limit for each of the
     `choices`; `most` the model's documented maximum (None: unknown). `least` is the shortest answer of use:
     a model that thinks first needs more. A request for embeddings has no `output`. Where nothing bounds the cost
-    (`unbounded`: what is in a recording?) a quarter of the money is set aside. `told` is the usage of a request that
-    itself says all that is billed, by genai-prices' units.
+    (`unbounded`: what is in a recording?) a quarter of the money is set aside, or what it probably takes if that is
+    more. `presumed` is the usage, by genai-prices' units, of a request whose answer isn't billed by the text in it; it
+    is `told` when the request itself says all that is billed.
     """
 
     input_bytes: int
@@ -38,7 +39,8 @@ class Ask:
     least: int = SHORTEST_ANSWER
     output: bool = True
     unbounded: bool = False
-    told: Mapping[str, int] = field(default_factory=dict)
+    presumed: Mapping[str, int] = field(default_factory=dict)
+    told: bool = False
 
     @property
     def bound(self) -> int:
@@ -76,7 +78,7 @@ def share(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None:
     if card.free:
         return Share(0, ask.want)
     if ask.unbounded:
-        return _quarter(ask, card, available, alone=alone)
+        return _quarter(ask, card, available)
     if found := _whole(ask, card, available, alone=alone):
         return found
     return _everything(ask, card, available) if alone else None
@@ -98,11 +100,9 @@ def _whole(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None
     return Share(reading + card.output_cost(tokens * ask.choices), tokens)
 
 
-def _quarter(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None:
-    reading = card.input_cost(ask.likely)
-    if reading < available // 4:
-        return Share(available // 4, 0)
-    return Share(available, 0) if alone and reading < available else None
+def _quarter(ask: Ask, card: Card, available: int) -> Share | None:
+    probably = card.input_cost(ask.likely)
+    return Share(max(probably, available // 4), 0) if probably < available else None
 
 
 def _everything(ask: Ask, card: Card, available: int) -> Share | None:

@@ -20,7 +20,6 @@ from aipipe.ledger.types import Ended
 from aipipe.money import show
 from aipipe.providers import Call
 from aipipe.tokens import Identity
-from aipipe.usage_parsing import Usage
 
 RETRY_AFTER = 2
 LOOK_AGAIN = 0.05  # seconds between two looks at the line
@@ -117,13 +116,13 @@ def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
 
 def grant(call: Call, amount: int, tokens: int) -> Grant:
     ask = call.ask
-    likely = min(TYPICAL_ANSWER, tokens) * ask.choices
+    likely = call.guess(min(TYPICAL_ANSWER, tokens) * ask.choices)
     # The cap travels unless it changes nothing: it is the caller's own, or stands for a maximum that we don't know.
     told = tokens if tokens != ask.cap and not (ask.cap is None and ask.most is None and tokens == ask.want) else None
     return Grant(
         amount=amount,
-        estimate=call.guess(ask.likely, likely),
-        usages=Usages(ask.likely, likely),
+        estimate=call.cost(likely),
+        usages=Usages(likely.input_tokens, likely.output_tokens),
         cap=told if ask.output and not call.card.free else None,
         capped=tokens < (ask.want if ask.cap is None else ask.cap),
         tokens=tokens,
@@ -193,7 +192,7 @@ class Charge:
 def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:
     """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here."""
     written = max(reading.pieces, -(-reading.text_bytes // BYTES_PER_TOKEN))
-    usage = reading.usage or (Usage(call.ask.told) if call.ask.told else None)
+    usage = reading.usage or (call.guess(0) if call.ask.told else None)
     if usage is not None:
         counts = dict(usage.counts)
         if interrupted and usage.output_tokens < written:
@@ -202,9 +201,9 @@ def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, i
         try:
             return counts, call.cost(usage), not interrupted
         except (ValueError, ArithmeticError):
-            log.warning("A usage of %s/%s contradicts itself: %s", call.provider.name, call.model, counts)
-    counts = {"input_tokens": call.ask.likely, "output_tokens": written}
-    return counts, call.guess(**counts), False
+            log.warning("A usage of %s/%s makes no sense: %s", call.provider.name, call.model, counts)
+    guess = call.guess(written, reading.sound_tokens)
+    return dict(guess.counts), call.cost(guess), False
 
 
 class Keeper:

@@ -54,6 +54,11 @@ class Card:
         return max(0, int(money // self.output))
 
     @property
+    def unpriced(self) -> bool:
+        """Whether the model has prices, but none for what a request like this is billed by."""
+        return self.other and not (self.input or self.output or self.request)
+
+    @property
     def free(self) -> bool:
         return not (self.input or self.output or self.request or self.other)
 
@@ -78,6 +83,11 @@ class Rate:
             PricedUsage(**counts), self.source, price_context={"service_tier": tier} if tier else None
         )
         return nano(found.total_price)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing that the model does has a price."""
+        return self.card(0).free
 
     def has_tier(self, tier: str) -> bool:
         """Whether a service tier is the standard one, or one whose price is known."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from aipipe.admission import Ask
+from aipipe.admission import BYTES_PER_TOKEN, Ask
 from aipipe.errors import InvalidRequest, NotAllowed
-from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, parse
+from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, parse, refuse_stored_voice
 from aipipe.sse import Event
 from aipipe.usage_parsing import Usage
 
 TELLING = frozenset({"json", "verbose_json", "diarized_json"})
+
+# What is presumed of a recording until the answer tells: that it was made by a browser, of somebody who speaks.
+BYTES_PER_SECOND = 4_000
+# gpt-4o-transcribe is said to cost $0.006 a minute, at $6 for a million audio tokens and $10 for a million of text.
+AUDIO_TOKENS_PER_SECOND = 17
+TEXT_TOKENS_PER_SECOND = 3
+SPOKEN_TOKENS_PER_CHARACTER = 2  # of gpt-4o-mini-tts: about six for each token of the text
 
 
 def audio_usage(usage: Any) -> Usage | None:
@@ -31,9 +39,22 @@ def audio_usage(usage: Any) -> Usage | None:
 
 
 def seconds(duration: Any) -> Usage | None:
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or duration <= 0:
+    """Whole seconds, as they are billed: the answer's own usage rounds its duration up."""
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < math.inf:
         return None
-    return Usage({"audio_seconds": duration, "input_audio_seconds": duration})
+    return Usage(recording(math.ceil(duration)))
+
+
+def recording(length: int) -> dict[str, int]:
+    return {"audio_seconds": length, "input_audio_seconds": length}
+
+
+def presumed_recording(size: int) -> dict[str, int]:
+    """The usage of a recording of `size` bytes, by whatever it is billed."""
+    length = -(-size // BYTES_PER_SECOND)
+    sounds = length * AUDIO_TOKENS_PER_SECOND
+    words = length * TEXT_TOKENS_PER_SECOND
+    return {**recording(length), "input_tokens": sounds, "input_audio_tokens": sounds, "output_tokens": words}
 
 
 class Transcription(OpenAIFamily):
@@ -44,7 +65,7 @@ class Transcription(OpenAIFamily):
             raise NotAllowed(
                 "AI Pipe can't see the cost of an answer in text alone: ask for response_format json or verbose_json."
             )
-        return Ask(input_bytes=0, output=False, unbounded=True)
+        return Ask(input_bytes=0, output=False, unbounded=True, presumed=presumed_recording(context.size))
 
     def cap(self, body: JSON, tokens: int | None) -> None:
         """There is nothing to cap."""
@@ -72,9 +93,12 @@ class Speech(Transcription):
         text = body.get("input")
         if not isinstance(text, str) or not text:
             raise InvalidRequest('AI Pipe needs the text to speak in "input".')
+        refuse_stored_voice(body)
         if body.get("stream_format") == "sse":
-            return Ask(input_bytes=context.size, output=False, unbounded=True)
-        return Ask(input_bytes=context.size, output=False, told={"input_characters": len(text)})
+            spoken = len(text) * SPOKEN_TOKENS_PER_CHARACTER
+            tokens = {"input_tokens": context.size // BYTES_PER_TOKEN, "output_tokens": spoken}
+            return Ask(input_bytes=0, output=False, unbounded=True, presumed=tokens)
+        return Ask(input_bytes=0, output=False, presumed={"input_characters": len(text)}, told=True)
 
     def watch(self) -> AudioWatch:
         return AudioWatch("speech.audio.done")

@@ -22,6 +22,10 @@ JSON = dict[str, Any]
 # What reading an answer may raise when a provider sends something else than it documents.
 UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
+# Streamed sound is 16-bit PCM at 24 kHz in base64, and a token of it a twentieth of a second.
+# https://developers.openai.com/api/docs/guides/realtime-costs
+SOUND_BYTES_PER_TOKEN = 3_200
+
 # Providers wrap messages in a template of their own: more than the JSON around them, for very short ones.
 TEMPLATE_BYTES = 64
 
@@ -44,6 +48,12 @@ class Reading:
     answer_id: str = ""
     text_bytes: int = 0
     pieces: int = 0
+    sound_bytes: int = 0
+
+    @property
+    def sound_tokens(self) -> int:
+        """The tokens of what was spoken, which are billed beside those of its transcript."""
+        return -(-self.sound_bytes // SOUND_BYTES_PER_TOKEN)
 
     def wrote(self, text: object) -> None:
         if isinstance(text, str) and text:
@@ -164,6 +174,24 @@ def refuse_kinds(items: Iterator[JSON], allowed: frozenset[str], what: str, defa
         kind = item.get("type") or default
         if kind not in allowed:
             raise NotAllowed(f"AI Pipe can't price {what} of type {str(kind)[:60]!r} and so refuses them.")
+
+
+def refuse_stored_voice(options: Mapping[str, Any]) -> None:
+    """Raises `NotAllowed` for a voice by its id. Those by name are everybody's."""
+    if not isinstance(options.get("voice", ""), str):
+        raise NotAllowed("AI Pipe refuses custom voices on its shared key: they belong to the operator's account.")
+
+
+def refuse_long_caching(options: object) -> None:
+    """Raises `NotAllowed` for a way of caching a prompt other than that whose price is known.
+
+    https://developers.openai.com/api/docs/guides/prompt-caching
+    """
+    known = {"mode": ("implicit", "explicit"), "ttl": ("30m",)}
+    if isinstance(options, dict):
+        odd = [name for name, value in options.items() if value is not None and value not in known.get(name, ())]
+        if odd:
+            raise NotAllowed(f"AI Pipe knows no price for this {str(odd[0])[:40]!r} of a prompt's caching.")
 
 
 def inline_bytes(url: object) -> int:

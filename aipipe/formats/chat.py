@@ -20,7 +20,10 @@ from aipipe.formats.base import (
     parse,
     refuse_fields,
     refuse_kinds,
+    refuse_long_caching,
+    refuse_stored_voice,
 )
+from aipipe.models import Limits
 from aipipe.sse import Event
 from aipipe.usage_parsing import Flavour
 
@@ -34,11 +37,26 @@ NO_PRICE = {
 }
 STORED = {"audio": "stored answers belong to the operator's account, and their length is not known"}
 
+# A tenth of a second is a token (https://developers.openai.com/api/docs/guides/realtime-costs), which takes 134 bytes
+# of base64 at 8 kbit/s, the least that the MP3 format knows.
+HEARD_BYTES_PER_TOKEN = 50
+
 
 def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
     """The content parts of all messages."""
     for message in messages:
         yield from objects(message, "content")
+
+
+def medium(part: JSON, limits: Limits) -> tuple[int, int]:
+    """How many of the body's bytes are an image or a sound, rather than text, and the tokens that it is at most."""
+    held = part.get(str(part.get("type")))
+    if part.get("type") == "image_url":
+        return inline_bytes(held.get("url") if isinstance(held, dict) else held), limits.image
+    if part.get("type") == "input_audio" and isinstance(held, dict) and isinstance(held.get("data"), str):
+        size = len(held["data"])
+        return size, -(-size // HEARD_BYTES_PER_TOKEN)
+    return 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +68,21 @@ class Chat(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         refuse_fields(body, NO_PRICE)
         refuse_kinds(objects(body, "tools"), TOOLS, "tools")
+        refuse_long_caching(body.get("prompt_cache_options"))
+        if isinstance(spoken := body.get("audio"), dict):
+            refuse_stored_voice(spoken)
         for message in objects(body, "messages"):
             refuse_fields(message, STORED)
-        images = inline = 0
+        inline = tokens = 0
         for part in parts(objects(body, "messages")):
             refuse_kinds(iter([part]), PARTS, "content parts")
-            if part.get("type") == "image_url":
-                image = part.get("image_url")
-                images += 1
-                inline += inline_bytes(image.get("url") if isinstance(image, dict) else image)
+            refuse_long_caching(part.get("prompt_cache_breakpoint"))
+            part_bytes, part_tokens = medium(part, context.limits)
+            inline += part_bytes
+            tokens += part_tokens
         return Ask(
             input_bytes=context.size - inline + TEMPLATE_BYTES,
-            input_tokens=images * context.limits.image,
+            input_tokens=tokens,
             cap=count(body, "max_completion_tokens") or count(body, "max_tokens"),
             most=context.limits.most,
             choices=count(body, "n", most=128) or 1,
@@ -102,9 +123,17 @@ def written(choice: dict[str, Any]) -> Iterator[object]:
     if isinstance(delta, dict):
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
             yield delta.get(name)
+        if isinstance(spoken := delta.get("audio"), dict):
+            yield spoken.get("transcript")
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else []:
             yield (call.get("function") or {}).get("arguments")
+
+
+def sound(choice: dict[str, Any]) -> str:
+    """The sound of a choice in a stream's chunk, in base64."""
+    spoken = (choice.get("delta") or {}).get("audio")
+    return str(spoken.get("data") or "") if isinstance(spoken, dict) else ""
 
 
 class ChoicesWatch(Reader):
@@ -120,4 +149,5 @@ class ChoicesWatch(Reader):
             for choice in chunk.get("choices") or ():
                 for text in written(choice):
                     self.reading.wrote(text)
+                self.reading.sound_bytes += len(sound(choice))
         return False

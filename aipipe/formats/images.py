@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from aipipe.admission import Ask
-from aipipe.formats.base import JSON, Context, OpenAIFamily, Reader, Reading, parse
+from aipipe.admission import BYTES_PER_TOKEN, Ask
+from aipipe.errors import NotAllowed
+from aipipe.formats.base import JSON, Context, OpenAIFamily, Reader, Reading, count, parse
 from aipipe.sse import Event
 from aipipe.usage_parsing import Flavour, Usage
 
 IMAGES = Flavour("openai", "images")
+
+# The output tokens of an image at the size that takes the most: gpt-image-1.5's at low and medium quality,
+# gpt-image-2's at high, which is what a quality that isn't told may turn out to be.
+# https://developers.openai.com/api/docs/guides/image-generation#calculating-costs
+IMAGE_TOKENS = {"low": 408, "medium": 1_584}
+DEAREST_IMAGE_TOKENS = 7_024
+GIVEN_IMAGE_TOKENS = 6_240  # of an image to be edited, in high fidelity
 
 
 def image_usage(usage: Any) -> Usage | None:
@@ -25,9 +33,28 @@ def image_usage(usage: Any) -> Usage | None:
     return replace(found, counts={**found.counts, "output_image_tokens": found.output_tokens})
 
 
+def presumed_images(body: JSON, wanted: int, size: int) -> dict[str, int]:
+    """The usage of `wanted` images, made after a text and perhaps after images among the form's files."""
+    given = sum(len(value) for value in body.values() if isinstance(value, list)) * GIVEN_IMAGE_TOKENS
+    made = IMAGE_TOKENS.get(str(body.get("quality")), DEAREST_IMAGE_TOKENS)
+    text = min(size, len(str(body.get("prompt"))) // BYTES_PER_TOKEN)
+    return {
+        "input_tokens": (given + text) * wanted,
+        "input_image_tokens": given * wanted,
+        "output_tokens": made * wanted,
+        "output_image_tokens": made * wanted,
+    }
+
+
 class Images(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
-        return Ask(input_bytes=0, output=False, unbounded=True)
+        told = str(body.get("n"))
+        wanted = count({"n": int(told)} if told.isdecimal() else body, "n", most=100) or 1
+        if body.get("output_format") == "svg" or body.get("svg"):
+            raise NotAllowed("AI Pipe can't price SVG, for which another model is billed as well: ask for png or webp.")
+        if wanted > 1 and body.get("stream") not in (None, False, "false"):
+            raise NotAllowed("AI Pipe can't price a stream of several images: leave out stream, or n.")
+        return Ask(input_bytes=0, output=False, unbounded=True, presumed=presumed_images(body, wanted, context.size))
 
     def cap(self, body: JSON, tokens: int | None) -> None:
         """There is nothing to cap: quality and size decide, and they are the caller's."""

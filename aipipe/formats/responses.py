@@ -20,6 +20,7 @@ from aipipe.formats.base import (
     parse,
     refuse_fields,
     refuse_kinds,
+    refuse_long_caching,
 )
 from aipipe.formats.chat import NO_PRICE, TOOLS
 from aipipe.sse import Event
@@ -32,6 +33,8 @@ SHARED = {
     "background": "its usage is known only after the answer has left",
     "conversation": "stored conversations belong to the operator's account",
     "prompt": "stored prompts belong to the operator's account",
+    "background_options": "they are for what runs in the background",
+    "context_management": "what it adds is not known beforehand",
 }
 ITEMS = frozenset({
     "message", "reasoning",
@@ -54,9 +57,11 @@ class Responses(OpenAIFamily):
         refuse_fields(body, SHARED)
         refuse_kinds(objects(body, "tools"), TOOLS, "tools")
         refuse_kinds(objects(body, "input"), ITEMS, "input items", default="message")
+        refuse_long_caching(body.get("prompt_cache_options"))
         images = inline = 0
         for part in content(objects(body, "input")):
             refuse_kinds(iter([part]), PARTS, "content parts")
+            refuse_long_caching(part.get("prompt_cache_breakpoint"))
             if part.get("type") == "input_image":
                 if part.get("file_id"):
                     raise NotAllowed("AI Pipe refuses file_id on its shared key: send the image itself.")

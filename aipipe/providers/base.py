@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -58,18 +58,24 @@ class Call:
     card: Card
     ask: Ask
     thinks: bool
+    tier: str | None
 
     @property
     def streams(self) -> bool:
         return bool(self.body.get("stream"))
 
     def cost(self, usage: Usage) -> int:
-        """What the usage costs, in nanodollars. Raises ValueError when it contradicts itself."""
-        return self.provider.cost(self.rate, usage)
+        """What the usage costs, in nanodollars, at the service tier that it tells or else the one asked for.
 
-    def guess(self, input_tokens: int, output_tokens: int) -> int:
-        """What plain text of this many tokens costs, for want of a usage."""
-        return self.rate.cost({"input_tokens": input_tokens, "output_tokens": output_tokens})
+        Raises:
+            ValueError: it contradicts itself, or tells nothing that has a price.
+        """
+        return self.provider.cost(self.rate, usage if usage.tier else replace(usage, tier=self.tier))
+
+    def guess(self, written: int, spoken: int = 0) -> Usage:
+        """What was probably used, if so many tokens of text were written and of sound spoken, for want of a usage."""
+        plain = {"input_tokens": self.ask.likely, "output_tokens": written + spoken}
+        return Usage(self.ask.presumed or ({**plain, "output_audio_tokens": spoken} if spoken else plain))
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,11 @@ class Provider:
         )
 
     def cost(self, rate: Rate, usage: Usage) -> int:
-        return rate.cost(usage.counts, usage.tier)
+        """See `Call.cost`."""
+        cost = rate.cost(usage.counts, usage.tier)
+        if not cost and usage.counts and not rate.free:
+            raise ValueError("nothing of this usage has a price")
+        return cost
 
     def reads_on(self, call: Call) -> bool:
         """Whether an answer is read to its end, and paid, after the one who asked has left."""
@@ -145,6 +155,7 @@ class Provider:
             InvalidRequest: no model, no price for it, or a field that can't be read.
             NotAllowed: the budget or the shared key is not for that.
         """
+        check_names(body)
         model = body.get("model")
         if not isinstance(model, str) or not model or len(model) > 200 or not model.isprintable():
             raise InvalidRequest('AI Pipe needs a "model" in the request, to know its price.')
@@ -156,19 +167,14 @@ class Provider:
         self.refuse(body)
         known = limits(model)
         ask = format.ask(body, Context(known, size, answer_tokens))
-        if ask.told:
-            card = told_card(rate, ask.told, model)
+        tier = service_tier(body, rate)
+        if ask.presumed:
+            card = Card(Decimal(0), Decimal(0), Decimal(rate.cost(ask.presumed)), other=not rate.free)
         else:
-            card = rate.card(ask.bound, modalities=modalities(body), tier=service_tier(body, rate))
-        return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks)
-
-
-def told_card(rate: Rate, told: Mapping[str, int], model: str) -> Card:
-    """The bounds of a request that tells itself what it will use."""
-    cost = rate.cost(told)
-    if not cost:
-        raise UnknownPrice(f"Model {model} pricing unknown for this form of answer: ask for one that tells its usage.")
-    return Card(Decimal(0), Decimal(0), Decimal(cost))
+            card = rate.card(ask.bound, modalities=modalities(body), tier=tier)
+        if card.unpriced:
+            raise UnknownPrice(f"Model {model} pricing unknown for this kind of request")
+        return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks, tier)
 
 
 def read_body(raw: bytes) -> JSON:
@@ -176,18 +182,26 @@ def read_body(raw: bytes) -> JSON:
     body = parse(raw)
     if body is None:
         raise InvalidRequest("AI Pipe expected a JSON object as the request's body.")
-    # Some servers read field names whatever their case: they must not see another model or cap than we do.
-    odd = [name for name in body if name != name.lower() and name.lower() in DECIDING]
-    if odd:
-        raise InvalidRequest(f"AI Pipe expected {odd[0].lower()!r}, not {odd[0]!r}.")
     return body
+
+
+def check_names(body: JSON) -> None:
+    """Raises InvalidRequest for another spelling of a name that decides about money.
+
+    Some servers read names whatever their case, or `model[]` as `model`: they must not see what we don't.
+    """
+    for name in body:
+        plain = name.partition("[")[0].lower()
+        if name != plain and plain in DECIDING:
+            raise InvalidRequest(f"AI Pipe expected {plain!r}, not {name[:40]!r}.")
 
 
 DECIDING = frozenset({
     "model", "models", "stream", "stream_options", "n", "best_of", "tools", "service_tier", "background",
     "max_tokens", "max_completion_tokens", "max_output_tokens", "previous_response_id", "prompt", "modalities",
     "conversation", "web_search_options", "plugins", "preset", "thinking", "messages", "input", "mcp_servers",
-    "container",
+    "container", "audio", "voice", "stream_format", "response_format", "output_format", "svg", "quality",
+    "context_management", "background_options", "prompt_cache_options",
 })  # fmt: skip
 
 
