@@ -111,6 +111,12 @@ def sdk(server: Server, caller: Caller, provider: str, **options: Any) -> OpenAI
     return OpenAI(base_url=f"{server.url}/{provider}/v1", api_key=caller.token, timeout=PATIENCE, **options)
 
 
+def written(caller: Caller, method: str, target: str, *headers: str, body: bytes = b"") -> bytes:
+    """A request as it is written, for a connection that ends with its answer."""
+    own = ["Host: x", f"Authorization: Bearer {caller.token}", "Connection: close"]
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *own, *headers, "", ""]).encode("latin-1") + body
+
+
 def raw(server: Server, message: bytes, *, half_close: bool = False) -> bytes:
     """Sends bytes as they are and returns all that comes back until the server hangs up."""
     with socket.create_connection((HOST, server.port), timeout=PATIENCE) as connection:

@@ -15,6 +15,8 @@ from fake_provider import FakeProvider
 from aipipe import local_model
 from e2e.server import Caller, Server
 
+BODY_LIMIT = 100_000  # bytes
+NATIVE_KEY = "sk-the-callers-own-key"
 OPERATOR_KEY = "operators-own-key-for-openai"
 # Dollars per million tokens, so nanodollars a token are these times 1,000.
 PRICES = {f"{provider}/small": {"input_mtok": 1, "output_mtok": 2} for provider in ("openai", "patient", "nowhere")}
@@ -72,7 +74,7 @@ def running(folder: Path, provider: Script | None = None, **settings: Any) -> It
 
 @pytest.fixture(scope="session")
 def session_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("site"), AIPIPE_MAX_BODY_BYTES="100000") as site:
+    with running(tmp_path_factory.mktemp("site"), AIPIPE_MAX_BODY_BYTES=BODY_LIMIT) as site:
         yield site
 
 
@@ -97,6 +99,13 @@ def server(site: Site) -> Server:
 def alice(server: Server) -> Caller:
     """Someone with a dime to spend."""
     return server.caller()
+
+
+@pytest.fixture
+def native(server: Server) -> Caller:
+    """Someone with a key of their own."""
+    server.secrets.add(NATIVE_KEY)
+    return Caller("", NATIVE_KEY)
 
 
 @pytest.fixture(scope="session")

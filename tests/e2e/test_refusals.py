@@ -150,3 +150,11 @@ def test_a_temporary_refusal_is_tried_again_by_the_sdk(server: Server, provider:
     with sdk(server, alice, "openai") as client:
         assert client.chat.completions.create(**question()).choices[0].message.content == "Hello."
     assert left_to_cost(server, alice) == COST
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_outside_of_development_nobody_signs_in_by_typing_an_email(server: Server, accept: str) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    refused = ask(server, "/login", body=b"email=alice%40example.com", headers={**form, "Accept": accept})
+    assert refused.status == 404
+    assert "set-cookie" not in refused.headers
