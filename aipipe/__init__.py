@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aipipe import budgets, providers, settings, upstream
+from aipipe import budgets, fetching, providers, settings, upstream
 from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
@@ -24,6 +24,7 @@ from aipipe.views import (
     google_sign_in,
     health,
     library,
+    proxy,
     responses,
     session,
     similarity,
@@ -74,11 +75,12 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         pool=pool,
         catalog=Catalog(registry.values(), prices, pool),
         google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
+        fetcher=fetching.build(config["PROXY"], loopback=config["UNSAFE_LOOPBACK"]),
     )
 
     responses.init_app(app)
     session.init_app(app)
     files.init_app(app)
-    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, gateway):
+    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, proxy, gateway):
         app.register_blueprint(view.bp)
     return app

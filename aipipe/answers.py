@@ -6,6 +6,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Iterator
+from typing import Protocol
 
 from aipipe.client import Client
 from aipipe.errors import ProviderError
@@ -36,10 +37,20 @@ class Whole:
         """There is nothing to close."""
 
 
-class Unmetered:
-    """An answer that costs the operator nothing. The provider is hung up on as soon as the caller leaves."""
+class Source(Protocol):
+    """An answer on its way, whoever sends it: see `upstream.Answer`."""
 
-    def __init__(self, answer: Answer, client: Client) -> None:
+    def read(self) -> bytes: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Unmetered:
+    """An answer that costs the operator nothing. Who sends it is hung up on as soon as the caller leaves."""
+
+    def __init__(self, answer: Source, client: Client) -> None:
         self._answer = answer
         self._stop_watching = client.watch(answer.abort)
 

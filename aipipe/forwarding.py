@@ -64,3 +64,40 @@ def answer_headers(provider: Headers, *, shared: bool) -> Headers:
         and not name.lower().startswith(("access-control-", "x-aipipe-"))
         and SENDABLE.fullmatch(f"{name}:{value}")
     ]
+
+
+# What /proxy keeps from a stranger: who the caller is to us, and how the request came here.
+FOR_US = HOP_BY_HOP | {"host", "content-length", "cookie", "forwarded", "x-real-ip", "expect"}
+# What a stranger must not tell a browser in our name, or what we tell it ourselves.
+FOR_THEM = HOP_BY_HOP | {
+    "server", "date", "content-length", "location", "www-authenticate",
+    "set-cookie", "set-cookie2", "clear-site-data", "strict-transport-security", "service-worker-allowed", "refresh",
+    "link", "alt-svc", "nel", "report-to", "reporting-endpoints", "origin-agent-cluster", "set-login",
+    "speculation-rules", "activate-storage-access", "accept-ch", "critical-ch", "public-key-pins",
+    "content-security-policy", "content-security-policy-report-only", "x-content-type-options", "referrer-policy",
+    "x-proxy-url",
+}  # fmt: skip
+
+
+def stranger_request_headers(caller: Headers) -> Headers:
+    """The caller's headers for their way to any site on the web; tokens of ours must be out of them already."""
+    left = FOR_US | _named_by_connection(caller)
+    return [
+        (name, value)
+        for name, value in caller
+        if name.lower() not in left and not name.lower().startswith(("x-forwarded-", "proxy-", "cf-"))
+    ]
+
+
+def stranger_answer_headers(site: Headers) -> Headers:
+    """A site's headers for their way to the caller, but for its length and location. `WWW-Authenticate` is renamed,
+    so that no browser asks for a password on our page."""
+    left = FOR_THEM | _named_by_connection(site)
+    kept = [
+        (name, value)
+        for name, value in site
+        if name.lower() not in left
+        and not name.lower().startswith(("access-control-", "cross-origin-", "x-aipipe-", "proxy-"))
+    ]
+    challenges = [("X-Proxy-WWW-Authenticate", value) for name, value in site if name.lower() == "www-authenticate"]
+    return [(name, value) for name, value in kept + challenges if SENDABLE.fullmatch(f"{name}:{value}")]

@@ -14,6 +14,7 @@ from aipipe import tokens
 from aipipe.budgets import Budget, Budgets, window_start
 from aipipe.catalog import Catalog
 from aipipe.errors import NotAuthenticated
+from aipipe.fetching import Fetcher
 from aipipe.google import Google
 from aipipe.ledger import Ledger
 from aipipe.metering import Metering
@@ -37,6 +38,7 @@ class Services:
     pool: Pool
     google: Google
     catalog: Catalog
+    fetcher: Fetcher
 
     def close(self) -> None:
         """Ends what the parts keep open. The app is of no use afterwards."""
@@ -58,10 +60,13 @@ class Services:
             salt=self.config["SALT"].get(email.lower()),
         )
 
+    def secrets(self) -> list[str]:
+        """Those that may have signed a token, the present one first."""
+        return [secret for name in ("AIPIPE_SECRET", "AIPIPE_SECRET_PREVIOUS") if (secret := self.config[name])]
+
     def identify(self, token: str) -> Identity:
         """Who a token speaks for. Raises NotAuthenticated when it is, for whatever reason, not in force."""
-        secrets = [secret for name in ("AIPIPE_SECRET", "AIPIPE_SECRET_PREVIOUS") if (secret := self.config[name])]
-        claims = tokens.verify(token, secrets=secrets, salts=self.config["SALT"], now=time.time())
+        claims = tokens.verify(token, secrets=self.secrets(), salts=self.config["SALT"], now=time.time())
         void_before = self.ledger.void_before(claims.email)
         if void_before is not None and (claims.issued is None or claims.issued < void_before):
             raise NotAuthenticated("This AI Pipe token was reset by its owner. Get a new one at /login.")

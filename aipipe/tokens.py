@@ -143,6 +143,14 @@ def token_from(headers: Headers) -> str | None:
     return headers.get("x-goog-api-key", "").strip() or headers.get("x-api-key", "").strip() or None
 
 
+def is_signed_here(token: str, secrets: Sequence[str]) -> bool:
+    """Whether a token is one of ours, in force or not: then nobody else must see it."""
+    try:
+        return len(token) <= MAX_TOKEN_BYTES and token.isascii() and bool(_signed(token, tuple(secrets)))
+    except NotAuthenticated:
+        return False
+
+
 def is_native_key(token: str) -> bool:
     """Whether this is the caller's own provider key, to be passed through unmetered."""
     return token.startswith(_NATIVE_KEY_PREFIXES)

@@ -16,6 +16,7 @@ from aipipe.providers.base import read_body
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key
 from aipipe.views import guards
+from aipipe.views.targets import raw_target
 
 bp = Blueprint("gateway", __name__)
 
@@ -55,14 +56,6 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
     if endpoint.format is None:
         return pass_on(chosen, target, credentials, shared=True)
     return meter(chosen, endpoint, endpoint.format, target, credentials, identity)
-
-
-def raw_target(provider: str) -> str:
-    """The path and query behind the provider's name, byte for byte as they came."""
-    uri: str = request.environ["RAW_URI"]
-    if not uri.startswith("/"):  # the absolute form, which a proxy may send
-        uri = "/" + uri.partition("://")[2].partition("/")[2]
-    return uri.removeprefix(f"/{provider}")
 
 
 def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, shared: bool) -> Response:

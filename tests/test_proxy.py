@@ -1,0 +1,641 @@
+"""/proxy: what passes in both directions, and what is never fetched. The web is a scripted server on loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SECRET
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from fake_provider import DROP, FakeProvider, Gate
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+from wire import chunk, head, requests
+
+from aipipe import addresses, create_app, fetching
+from aipipe.addresses import Rules, closed
+from aipipe.errors import InvalidRequest, NotAllowed, RateLimited
+from aipipe.throttle import Throttle
+
+PROXY = {"enabled": True, "ports": ["1-65535"]}
+
+DEFAULTS: dict[str, Any] = {
+    **PROXY,
+    "allow": [],
+    "deny": [],
+    "timeout": 1,
+    "max_bytes": 1,
+    "per_minute": 9,
+    "at_once": 9,
+}
+
+Fetch = Callable[..., TestResponse]
+MakeProxy = Callable[..., Fetch]
+
+
+@pytest.fixture
+def make_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeProxy]:
+    """Makes ways to call a /proxy that may reach loopback, with other settings where they are given."""
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("aipipe").setLevel(logging.ERROR)
+    made: list[Flask] = []
+
+    def make(
+        look_up: fetching.LookUp | None = None, *, loopback: bool = True, trust: Path | None = None, **settings: Any
+    ) -> Fetch:
+        proxy = {**PROXY, **settings}
+        app = create_app(
+            dev=True,
+            environ={
+                "AIPIPE_SECRET": SECRET,
+                "AIPIPE_PUBLIC_URL": "https://aipipe.example.com",
+                "AIPIPE_PROXY": json.dumps(proxy),
+                "AIPIPE_UNSAFE_LOOPBACK": "on" if loopback else "off",
+            },
+        )
+        made.append(app)
+        parts = app.extensions["aipipe"]
+        if look_up:
+            fetcher = fetching.build(parts.config["PROXY"], loopback=loopback, look_up=look_up, authorities=trust)
+            app.extensions["aipipe"] = replace(parts, fetcher=fetcher)
+
+        def fetch(url: str, method: str = "GET", **options: Any) -> TestResponse:
+            path = f"/proxy/{url}"
+            options.setdefault("buffered", True)
+            answer = app.test_client().open(path, method=method, environ_overrides={"RAW_URI": path}, **options)
+            check_inert(answer)
+            return answer
+
+        return fetch
+
+    yield make
+    for app in made:
+        app.extensions["aipipe"].close()
+    logging.getLogger("aipipe").setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def fetch(make_proxy: MakeProxy) -> Fetch:
+    return make_proxy()
+
+
+def check_inert(answer: TestResponse) -> None:
+    """What holds for every answer: any page may read it, and as a page it can do nothing in our name."""
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert answer.headers.getlist("Content-Security-Policy") == ["sandbox; default-src 'none'; frame-ancestors 'none'"]
+    assert answer.headers.getlist("X-Content-Type-Options") == ["nosniff"]
+    assert answer.headers.getlist("Referrer-Policy") == ["no-referrer"]
+    assert answer.headers.getlist("Cross-Origin-Resource-Policy") == ["cross-origin"]
+    assert "Set-Cookie" not in answer.headers
+
+
+def refusal(answer: TestResponse) -> str:
+    assert answer.json is not None
+    return str(answer.json["message"])
+
+
+def nowhere(host: str, port: int) -> list[str]:
+    raise AssertionError(f"{host} was looked up")
+
+
+def names(*found: str) -> fetching.LookUp:
+    return lambda host, port: list(found)
+
+
+def test_a_url_is_fetched_byte_for_byte(fetch: Fetch, provider: FakeProvider) -> None:
+    path = "/a%2Fb/..//c;d?x=1&y=%20+&z"
+    provider.answers("GET", path.partition("?")[0], json={"args": {"x": "1"}})
+    answer = fetch(provider.url + path, headers={"Accept": "*/*", "User-Agent": "curl/8.5.0"})
+    assert (answer.status_code, answer.json) == (200, {"args": {"x": "1"}})
+    assert answer.headers["X-Proxy-URL"] == provider.url + path
+    [request] = provider.requests
+    assert request.target == path
+    assert request.header("Host") == provider.url.removeprefix("http://")
+    assert request.header("User-Agent") == "curl/8.5.0"
+    assert request.header("Via") == "1.1 aipipe"
+
+
+def test_what_a_client_did_not_encode_is_encoded(fetch: Fetch, provider: FakeProvider) -> None:
+    provider.answers("GET", "/wiki/%E6%97%A5", body=b"sun")
+    assert fetch(f"{provider.url}/wiki/" + "日".encode().decode("latin-1")).data == b"sun"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_every_method_passes_with_its_body(fetch: Fetch, provider: FakeProvider, method: str) -> None:
+    provider.answers(method, "/", status=201, body=b"made")
+    answer = fetch(provider.url, method, data=b"\x00\xff", headers={"Content-Type": "image/x"})
+    assert (answer.status_code, answer.data) == (201, b"made")
+    [request] = provider.requests
+    assert (request.method, request.target, request.body) == (method, "/", b"\x00\xff")
+    assert request.header("Content-Type") == "image/x"
+
+
+def test_a_head_has_the_length_and_no_body(fetch: Fetch, provider: FakeProvider) -> None:
+    provider.answers("HEAD", "/", steps=[head(200, {"Content-Length": "12345"})])
+    answer = fetch(provider.url, "HEAD")
+    assert (answer.status_code, answer.data, answer.headers["Content-Length"]) == (200, b"", "12345")
+
+
+@pytest.mark.parametrize("status", [204, 304, 404, 500, 999])
+def test_a_status_passes(fetch: Fetch, provider: FakeProvider, status: int) -> None:
+    provider.answers("GET", "/", steps=[head(status, {"ETag": '"1"', "Content-Length": "0"})])
+    answer = fetch(provider.url)
+    assert (answer.status_code, answer.headers["ETag"]) == (status, '"1"')
+
+
+def test_a_preflight_is_answered_here(fetch: Fetch) -> None:
+    asked = {"Origin": "https://a.example.com", "Access-Control-Request-Headers": "x-one, x-two"}
+    answer = fetch("http://127.0.0.1:9/", "OPTIONS", headers=asked)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (204, "x-one, x-two")
+
+
+def test_what_tells_who_the_caller_is_stays_here(
+    fetch: Fetch, provider: FakeProvider, token: Callable[[str], str]
+) -> None:
+    provider.answers("GET", "/", times=3)
+    caller = {
+        "Cookie": "session=1",
+        "Forwarded": "for=1.2.3.4",
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Real-IP": "1.2.3.4",
+        "Proxy-Authorization": "Basic x",
+        "Proxy-Anything": "x",
+        "CF-Connecting-IP": "1.2.3.4",
+        "Connection": "X-Named",
+        "X-Named": "x",
+        "TE": "trailers",
+        "Upgrade": "h2c",
+        "X-App": "passes",
+    }
+    mine = token("alice@example.com")
+    fetch(provider.url, headers={**caller, "Authorization": f"Bearer {mine}", "x-api-key": mine})
+    fetch(provider.url, headers={"Authorization": "Bearer theirs", "X-Goog-Api-Key": mine})
+    first, second = provider.requests
+    names = {name.lower() for name, _ in first.headers}
+    assert names == {"host", "user-agent", "x-app", "connection", "via"}
+    assert (first.header("Connection"), first.header("X-App")) == ("close", "passes")
+    assert (second.header("Authorization"), second.header("X-Goog-Api-Key")) == ("Bearer theirs", None)
+    fetch(provider.url)
+
+
+def test_what_a_site_may_not_say_in_our_name_stays_there(fetch: Fetch, provider: FakeProvider) -> None:
+    told = {
+        "Set-Cookie": "session=stolen",
+        "Clear-Site-Data": '"*"',
+        "Strict-Transport-Security": "max-age=1",
+        "Service-Worker-Allowed": "/",
+        "Refresh": "0; url=https://charlie.example.org",
+        "Link": "</x>; rel=preload",
+        "Alt-Svc": "h3",
+        "NEL": "{}",
+        "Report-To": "{}",
+        "Reporting-Endpoints": "x",
+        "Content-Security-Policy": "default-src *",
+        "X-Content-Type-Options": "other",
+        "Referrer-Policy": "unsafe-url",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Access-Control-Allow-Origin": "https://charlie.example.org",
+        "Access-Control-Allow-Credentials": "true",
+        "WWW-Authenticate": "Basic",
+        "X-Proxy-URL": "https://charlie.example.org",
+        "X-AIPipe-Cost": "1",
+        "Server": "theirs",
+        "Content-Type": "text/html",
+        "Cache-Control": "max-age=5",
+        "X-Theirs": "passes",
+    }
+    provider.answers("GET", "/", status=401, headers=told, body=b"<script>")
+    answer = fetch(provider.url)
+    ours = {"content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-resource-policy"}
+    ours |= {"access-control-allow-origin", "access-control-expose-headers", "x-proxy-url", "content-length"}
+    passed = {"content-type", "cache-control", "x-theirs", "x-proxy-www-authenticate"}
+    assert {name.lower() for name, _ in answer.headers} == ours | passed
+    assert answer.headers["X-Proxy-WWW-Authenticate"] == "Basic"
+    assert answer.headers["X-Proxy-URL"] == provider.url
+
+
+LOCATIONS = {
+    "absolute": ("https://charlie.example.org/b?c#d", "/proxy/https://charlie.example.org/b?c#d"),
+    "relative": ("b?c", "/proxy/{url}/a/b?c"),
+    "rooted": ("/b", "/proxy/{url}/b"),
+    "of the same scheme": ("//charlie.example.org/b", "/proxy/http://charlie.example.org/b"),
+    "a script": ("javascript:alert(1)", None),
+    "a file": ("file:///etc/passwd", None),
+    "nothing": ("http://[", None),
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), LOCATIONS.values(), ids=LOCATIONS)
+def test_a_redirect_leads_through_us_again(
+    fetch: Fetch, provider: FakeProvider, told: str, expected: str | None
+) -> None:
+    provider.answers("GET", "/a/", status=302, headers={"Location": told})
+    answer = fetch(f"{provider.url}/a/?q")
+    assert answer.status_code == 302
+    assert answer.headers.get("Location") == (expected and expected.format(url=provider.url))
+
+
+def test_pieces_pass_as_they_come(fetch: Fetch, provider: FakeProvider) -> None:
+    steps = [head(200, {"Transfer-Encoding": "chunked"}), chunk(b"one"), Gate("two"), chunk(b"two"), chunk(b"")]
+    provider.answers("GET", "/", steps=steps)
+    answer = fetch(provider.url, buffered=False)
+    pieces = answer.iter_encoded()
+    assert next(pieces) == b"one"
+    provider.release("two")
+    assert b"".join(pieces) == b"two"
+    answer.close()
+
+
+def test_a_compressed_answer_passes_as_it_is(fetch: Fetch, provider: FakeProvider) -> None:
+    provider.answers("GET", "/", headers={"Content-Encoding": "gzip"}, body=b"\x1f\x8bzipped")
+    answer = fetch(provider.url, headers={"Accept-Encoding": "gzip"})
+    assert (answer.data, answer.headers["Content-Encoding"]) == (b"\x1f\x8bzipped", "gzip")
+    assert provider.requests[0].header("Accept-Encoding") == "gzip"
+
+
+def test_an_interim_answer_is_not_taken_for_the_real_one(fetch: Fetch, provider: FakeProvider) -> None:
+    hints = head(103, {"Link": "</x>"})
+    provider.answers("GET", "/", steps=[hints + hints + head(200, {"Content-Length": "2", "X-Real": "1"}) + b"ok"])
+    answer = fetch(provider.url)
+    assert (answer.status_code, answer.data, answer.headers["X-Real"]) == (200, b"ok", "1")
+
+
+NO_ANSWERS = {
+    "no HTTP": [b"SSH-2.0-OpenSSH\r\n", DROP],
+    "nothing": [DROP],
+    "only interim answers": [head(103, {}) * 20, DROP],
+    "another protocol": [head(101, {"Upgrade": "websocket"}), DROP],
+    "endless headers": [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"\r\n", DROP],
+}
+
+
+@pytest.mark.parametrize("steps", NO_ANSWERS.values(), ids=NO_ANSWERS)
+def test_what_is_no_answer_is_said_to_be_none(fetch: Fetch, provider: FakeProvider, steps: Any) -> None:
+    provider.answers("GET", "/", steps=steps)
+    answer = fetch(provider.url)
+    assert (answer.status_code, refusal(answer)) == (502, "127.0.0.1 did not answer as a web server does.")
+
+
+@pytest.mark.parametrize("told", [{"Content-Length": "10"}, {"Transfer-Encoding": "chunked"}])
+def test_an_answer_that_breaks_off_does_not_look_whole(
+    fetch: Fetch, provider: FakeProvider, told: dict[str, str]
+) -> None:
+    piece = b"half" if "Content-Length" in told else chunk(b"half")
+    provider.answers("GET", "/", steps=[head(200, told) + piece, DROP])
+    with pytest.raises(ConnectionResetError):
+        fetch(provider.url)
+
+
+def test_lengths_that_contradict_each_other_are_not_told_on(fetch: Fetch, provider: FakeProvider) -> None:
+    lines = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    provider.answers("GET", "/", steps=[lines, chunk(b"whole"), chunk(b"")])
+    answer = fetch(provider.url)
+    assert (answer.data, "Content-Length" in answer.headers) == (b"whole", False)
+
+
+SLOW = {
+    "a head that drips": [b"HTTP/1.1 200 OK\r\nX-A: ", Gate("never")],
+    "no head at all": [Gate("never")],
+}
+
+
+@pytest.mark.parametrize("steps", SLOW.values(), ids=SLOW)
+def test_what_takes_too_long_is_a_504(make_proxy: MakeProxy, provider: FakeProvider, steps: Any) -> None:
+    provider.answers("GET", "/", steps=steps)
+    answer = make_proxy(timeout=0.3)(provider.url)
+    assert answer.status_code == 504
+    assert refusal(answer) == "Requests timeout after 0.3 seconds: 127.0.0.1 took longer."
+
+
+def test_a_body_that_takes_too_long_is_cut(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    provider.answers("GET", "/", steps=[head(200, {"Content-Length": "9"}), b"drip", Gate("never")])
+    with pytest.raises(ConnectionResetError):
+        make_proxy(timeout=0.3)(provider.url)
+    provider.closed.wait()
+
+
+def test_an_answer_that_says_it_is_too_large_is_refused(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    provider.answers("GET", "/", body=b"x" * 1_001)
+    answer = make_proxy(max_bytes=1_000)(provider.url)
+    assert (answer.status_code, "1,000 bytes" in refusal(answer)) == (502, True)
+
+
+def test_an_endless_answer_is_cut(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    pieces = [chunk(b"x" * 400)] * 3
+    provider.answers("GET", "/", steps=[head(200, {"Transfer-Encoding": "chunked"}), *pieces, Gate("never")])
+    with pytest.raises(ConnectionResetError):
+        make_proxy(max_bytes=1_000)(provider.url)
+    provider.closed.wait()
+
+
+def test_a_request_that_is_too_large_is_refused(make_proxy: MakeProxy) -> None:
+    answer = make_proxy(max_bytes=10)("http://127.0.0.1:9/", "POST", data=b"x" * 11)
+    assert answer.status_code == 413
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate of its own for example.com, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.com")])
+    made = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=datetime.now(UTC) - timedelta(days=1),
+        not_valid_after=datetime.now(UTC) + timedelta(days=1),
+        extensions=[],
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("example.com")]), critical=False)
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = tmp_path_factory.mktemp("tls") / "example.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *plain)
+        + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@pytest.fixture
+def secure_port(certificate: Path) -> Iterator[int]:
+    """A server that speaks TLS with the certificate and answers every request with the host that was asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                request = next(requests(secure))
+                host = (request.header("Host") or "").encode()
+                secure.sendall(head(200, {"Content-Length": str(len(host))}) + host)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "status"), [("example.com", True, 200), ("example.org", True, 502), ("example.com", False, 502)]
+)
+def test_a_certificate_must_be_trusted_and_the_hosts(
+    make_proxy: MakeProxy, certificate: Path, secure_port: int, host: str, trusted: bool, status: int
+) -> None:
+    fetch = make_proxy(names("127.0.0.1"), trust=certificate if trusted else None)
+    answer = fetch(f"https://{host}:{secure_port}/")
+    assert answer.status_code == status
+    assert (answer.data == f"{host}:{secure_port}".encode()) == (status == 200)
+
+
+def test_it_is_off_unless_the_operator_turns_it_on(make_proxy: MakeProxy) -> None:
+    answer = make_proxy(enabled=False)("http://127.0.0.1:9/")
+    assert (answer.status_code, '"enabled": True' in refusal(answer)) == (403, True)
+
+
+NO_URLS = """
+http:/127.0.0.1 http:///127.0.0.1 https:// file:///etc/passwd ftp://example.com/ data:text/html,x gopher://example.com/
+http+unix://x/ javascript:alert(1) example.com //example.com /etc/passwd http%3A//example.com
+http://example.com@127.0.0.1/ http://a:b@example.com/ http://127.0.0.1\\@example.com/ http://example.com\\@127.0.0.1/
+http://127.0.0.1#@example.com/ http://example.com/#x http://%31%32%37.0.0.1/ http://a%00b/ http://a%0d%0ab/ http://a%09b/
+http://127.1/ http://2130706433/ http://0x7f000001/ http://0177.0.0.1/ http://017700000001/ http://0/ http://127.0.0.1.5/
+http://1.2.3.0x4/ http://①②⑦.0.0.1/ http://127。0。0。1/ http://[fe80::1%25eth0]/ http://[[::1]]/ http://[::1/ http://[1]/
+http://example.com:0/ http://example.com:65536/ http://example.com:-1/ http://example.com:９/ http://example.com:/
+http://.example.com/ http://a..b/ http://exa$mple.com/
+""".split()  # noqa: SIM905 - easier to read
+
+
+def test_a_url_that_can_be_read_differently_is_refused(make_proxy: MakeProxy) -> None:
+    fetch = make_proxy(nowhere)
+    for url in ("", *NO_URLS):
+        answer = fetch(url.encode().decode("latin-1"))
+        assert answer.status_code == 400, url
+        assert refusal(answer).startswith(("The URL after /proxy/", "AI Pipe's proxy takes no user name")), url
+        assert "X-Proxy-URL" not in answer.headers, url
+
+
+PRIVATE = """
+127.0.0.1 127.255.255.254 0.0.0.0 10.0.0.1 172.16.0.1 192.168.0.1 169.254.169.254 169.254.170.2 100.100.100.200
+192.0.0.192 192.88.99.1 168.63.129.16 198.18.0.1 192.0.2.1 198.51.100.1 203.0.113.1 224.0.0.1 239.1.1.1 240.0.0.1
+255.255.255.255
+::1 :: ::ffff:127.0.0.1 ::ffff:7f00:1 ::ffff:8.8.8.8 ::127.0.0.1 ::ffff:0:127.0.0.1 64:ff9b::7f00:1 64:ff9b::808:808
+64:ff9b:1::a00:1 2002:7f00:1:: 2002:808:808:: 2001:0:7f00:1::1 2a00:1450::5efe:7f00:1 2a00:1450::200:5efe:7f00:1 fe80::1
+fec0::1 fc00::1 fd00:ec2::254 ff02::1 3fff::1 5f00::1 100::1 2001:db8::1 4000::1
+""".split()  # noqa: SIM905 - easier to read
+PUBLIC = ("8.8.8.8", "172.15.0.1", "172.32.0.1", "192.167.1.1", "2606:4700:4700::1111", "2001:4860:4860::8888")
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_an_address_that_is_not_public_is_refused_literally_and_behind_a_name(address: str) -> None:
+    fetcher = fetching.build(DEFAULTS, loopback=False, look_up=names("8.8.8.8", address))
+    for host in (address, "example.com"):
+        with pytest.raises(NotAllowed, match=f"doesn't reach {host}: it is not on the public internet"):
+            fetcher.resolve(host, 80)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "LocalHost:80", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"])
+def test_this_machine_is_refused_however_it_is_written(make_proxy: MakeProxy, host: str) -> None:
+    assert make_proxy(loopback=False)(f"http://{host}/").status_code == 403
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_an_address_that_is_public_is_not_closed(address: str) -> None:
+    assert not closed(ip_address(address))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_ipv6_form_of_an_ipv4_address_is_open(number: int) -> None:
+    forms = [number, 0xFFFF << 32 | number, 0xFFFF << 48 | number, 0x64FF9B << 96 | number]
+    forms += [0x2002 << 112 | number << 80, 0x20010000 << 96 | number, 0x2A001450 << 96 | 0x5EFE << 32 | number]
+    assert all(closed(addresses.IPv6Address(form)) for form in forms)
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_dialled(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    """The name would be elsewhere at a second look-up."""
+    answers = iter([["127.0.0.1"], ["169.254.169.254"]])
+    provider.answers("GET", "/", body=b"ok")
+    port = provider.url.rpartition(":")[2]
+    answer = make_proxy(lambda host, port: next(answers))(f"http://Example.COM.:{port}/")
+    assert answer.data == b"ok"
+    assert provider.requests[0].header("Host") == f"example.com:{port}"
+    assert next(answers) == ["169.254.169.254"]
+
+
+def test_the_next_address_is_tried_where_one_does_not_answer(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    provider.answers("GET", "/", body=b"ok")
+    port = provider.url.rpartition(":")[2]
+    assert make_proxy(names("127.0.0.9", "127.0.0.1"))(f"http://example.com:{port}/").data == b"ok"
+
+
+def test_an_address_of_this_machine_is_refused_however_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fetching.is_ours(ip_address("127.0.0.1"))
+    assert not fetching.is_ours(ip_address("8.8.8.8"))
+    monkeypatch.setattr(fetching, "is_ours", lambda address: True)
+    fetcher = fetching.build(DEFAULTS, loopback=False, look_up=names("8.8.8.8"))
+    with pytest.raises(NotAllowed):
+        fetcher.resolve("example.com", 80)
+
+
+@pytest.mark.parametrize("port", [22, 25, 81, 6379, 7999, 10_000])
+def test_only_the_operators_ports_are_reached(make_proxy: MakeProxy, port: int) -> None:
+    fetch = make_proxy(nowhere, ports=[80, 443, "8000-9999"])
+    answer = fetch(f"http://example.com:{port}/")
+    assert (answer.status_code, refusal(answer)) == (403, f"AI Pipe's proxy doesn't reach port {port}.")
+
+
+RULES: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "denied": ({"deny": ["*.example.com"]}, "a.example.com", False),
+    "not denied": ({"deny": ["*.example.com"]}, "example.org", True),
+    "allowed": ({"allow": ["*.example.com"]}, "a.example.com", True),
+    "not allowed": ({"allow": ["*.example.com"]}, "example.org", False),
+    "allowed and denied": ({"allow": ["*"], "deny": ["A.example.com"]}, "a.example.com", False),
+}
+
+
+@pytest.mark.parametrize(("settings", "host", "passes"), RULES.values(), ids=RULES)
+def test_the_operators_lists_decide_about_hosts(settings: dict[str, Any], host: str, passes: bool) -> None:
+    rules = addresses.rules({"ports": [80], "allow": [], "deny": [], **settings}, loopback=False)
+    target = addresses.read(f"http://{host}/")
+    if passes:
+        rules.check(target)
+    else:
+        with pytest.raises(NotAllowed):
+            rules.check(target)
+
+
+def test_a_denied_address_is_not_reached_through_a_name() -> None:
+    rules = Rules(deny=("8.8.*",))
+    assert (rules.admits(ip_address("8.8.8.8")), rules.admits(ip_address("1.1.1.1"))) == (False, True)
+
+
+@pytest.mark.parametrize("url", ["https://aipipe.example.com/", "https://AIPIPE.example.com./proxy/http://a.example/"])
+def test_it_does_not_fetch_itself(make_proxy: MakeProxy, url: str) -> None:
+    answer = make_proxy(nowhere)(url)
+    assert (answer.status_code, "fetch from itself" in refusal(answer)) == (400, True)
+
+
+def test_it_does_not_fetch_itself_through_another_proxy(make_proxy: MakeProxy) -> None:
+    answer = make_proxy(nowhere)("http://example.com/", headers={"Via": "2 other, 1.1 aipipe"})
+    assert (answer.status_code, "fetch from itself" in refusal(answer)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Service-Worker": "script"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "worker"},
+    ],
+)
+def test_what_would_run_on_our_origin_is_not_fetched(make_proxy: MakeProxy, headers: dict[str, str]) -> None:
+    assert make_proxy(nowhere)("http://example.com/", headers=headers).status_code == 403
+
+
+def test_a_host_that_is_not_found_is_a_502(make_proxy: MakeProxy) -> None:
+    answer = make_proxy(names())("http://nowhere.example.com/")
+    assert (answer.status_code, refusal(answer)) == (502, "AI Pipe's proxy can't find nowhere.example.com.")
+
+
+def test_a_look_up_that_hangs_ends_in_time(make_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "LOOKUP_SECONDS", 0.1)
+    hanging = threading.Event()
+
+    def hang(host: str, port: int) -> list[str]:
+        hanging.wait(10)
+        return []
+
+    assert make_proxy(hang)("http://example.com/").status_code == 502
+    hanging.set()
+
+
+def test_nobody_listening_is_a_502_that_names_no_address(make_proxy: MakeProxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+    answer = make_proxy(names("127.0.0.1"))(f"http://example.com:{port}/")
+    assert (answer.status_code, refusal(answer)) == (502, "AI Pipe's proxy can't connect to example.com.")
+
+
+def test_a_client_is_served_so_many_times_at_once(make_proxy: MakeProxy, provider: FakeProvider) -> None:
+    provider.answers("GET", "/", body=b"ok", times=2)
+    fetch = make_proxy(at_once=1)
+    first = fetch(provider.url, buffered=False)
+    assert fetch(provider.url).status_code == 429
+    first.close()
+    assert fetch(provider.url).data == b"ok"
+
+
+def test_a_client_is_served_so_many_times_a_minute(make_proxy: MakeProxy) -> None:
+    fetch = make_proxy(names(), per_minute=2)
+    assert [fetch("http://example.com/").status_code for _ in range(3)] == [502, 502, 429]
+
+
+def test_a_throttle_counts_by_client_and_forgets_after_a_minute() -> None:
+    now = 1_000.0
+    throttle = Throttle(per_minute=2, at_once=9, clock=lambda: now)
+    for address in ("8.8.8.8", "1.1.1.1", "2606:4700::1", "2606:4700::2"):
+        throttle.enter(address)
+    throttle.enter("8.8.8.8")
+    now += 59
+    for address in ("8.8.8.8", "2606:4700::3"):
+        with pytest.raises(RateLimited) as refused:
+            throttle.enter(address)
+        assert refused.value.headers["Retry-After"] in ("1", "2")
+    throttle.enter("1.1.1.1")
+    now += 1
+    throttle.enter("8.8.8.8")
+
+
+def test_a_visit_ends_once() -> None:
+    throttle = Throttle(per_minute=99, at_once=2)
+    leave, _ = throttle.enter("8.8.8.8"), throttle.enter("8.8.8.8")
+    leave()
+    leave()
+    throttle.enter("8.8.8.8")
+    with pytest.raises(RateLimited):
+        throttle.enter("8.8.8.8")
+
+
+def test_a_throttle_does_not_remember_everybody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aipipe.throttle.MOST_CLIENTS", 10)
+    now = time.monotonic()
+    throttle = Throttle(per_minute=9, at_once=9, clock=lambda: now)
+    staying = throttle.enter("8.8.8.8")
+    for number in range(40):
+        throttle.enter(f"1.1.1.{number}")()
+        now += 30
+    assert len(throttle._clients) <= 14
+    staying()
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+    for url in (text, f"http://{text}", f"https://example.com{text}"):
+        try:
+            target = addresses.read(url)
+        except InvalidRequest:
+            continue
+        assert target.path.isascii() and target.path.startswith("/")
+        assert not set(target.host) - set("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
