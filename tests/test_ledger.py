@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import apsw
 import pytest
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, NOON, Clock, give, hold, line_up, open_at, purpose, settle
 
-from aipipe.errors import BudgetExceeded, ConfigError, LedgerUnavailable
-from aipipe.ledger import Day, Funds, Grant, Hold, Ledger, Settled, Usages, Wait, open_ledger, sqlite
+from aipipe.errors import BudgetExceeded
+from aipipe.ledger import Day, Funds, Grant, Hold, Ledger, Settled, Usages, Wait
 
 PI_DAY = date(2026, 3, 14)
 PATIENCE = 10.0
@@ -194,87 +189,6 @@ def test_recent_counts_live_and_finished_requests_of_the_last_minute(ledger: Led
     assert seen == [3, 3, 2, 0]
 
 
-# Sweeping
-
-
-def test_expired_holds_are_swept_and_others_stay(ledger: Ledger, clock: Clock) -> None:
-    hold(ledger, expires=NOON + 60, estimate=40)
-    hold(ledger, expires=NOON + 60, estimate=70, sent=False)
-    kept = hold(ledger, expires=NOON + 62)
-    assert ledger.sweep() == 0
-    clock.now += 61
-    assert ledger.sweep() == 2
-    assert ledger.holds() == [kept]
-    entry = ledger.entries(ALICE)[0]
-    assert (entry.cost, entry.ended, entry.input_tokens, entry.output_tokens) == (40, "partial", 7, 5)
-    assert ledger.spent(ALICE, LONG_AGO) == 40
-
-
-def spend_and_hang(path: str, told: Connection) -> None:
-    """A worker with one request under way, one about to leave, and one in line."""
-    ledger = open_ledger(f"sqlite:///{path}")
-    hold(ledger, estimate=40)
-    hold(ledger, sent=False)
-    line_up(ledger)
-    told.send("ready")
-    told.recv()
-
-
-@pytest.fixture
-def worker(path: Path, ledger: Ledger) -> Iterator[multiprocessing.context.SpawnProcess]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=spend_and_hang, args=(str(path), there))
-    process.start()
-    assert here.poll(PATIENCE), "the worker did not start"
-    assert here.recv() == "ready"
-    yield process
-    process.kill()
-    process.join(PATIENCE)
-    process.close()
-    here.close()
-    there.close()
-
-
-@pytest.mark.parametrize("renamed", [False, True], ids=["same container", "new container"])
-def test_what_a_killed_worker_held_is_swept_and_what_living_ones_hold_stays(
-    renamed: bool, worker: multiprocessing.context.SpawnProcess, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if renamed:
-        monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    ledger = open_at(path)
-    mine = hold(ledger)
-    assert ledger.sweep() == 0
-    assert len(ledger.holds()) == 4
-    worker.kill()
-    worker.join(PATIENCE)
-    assert ledger.sweep() == 3
-    assert ledger.holds() == [mine]
-    assert [(entry.cost, entry.ended) for entry in ledger.entries(ALICE)] == [(40, "partial")]
-    assert ledger.is_next(ALICE, mine.id)
-    assert ledger.sweep() == 0
-    ledger.release(mine.id)
-    ledger.close()
-
-
-def test_workers_of_other_machines_are_given_until_their_holds_expire(
-    ledger: Ledger, elsewhere: apsw.Connection, clock: Clock
-) -> None:
-    hold(ledger, expires=NOON + 60)
-    elsewhere.execute("UPDATE hold SET worker = 'elsewhere/1-0123456789ab'")
-    assert ledger.sweep() == 0
-    clock.now += 61
-    assert ledger.sweep() == 1
-
-
-def test_a_worker_that_has_ended_leaves_no_file(path: Path, ledger: Ledger) -> None:
-    folder = Path(f"{path}-workers")
-    other = open_at(path)
-    assert len(list(folder.iterdir())) == 2
-    other.close()
-    assert len(list(folder.iterdir())) == 1
-
-
 # Entries
 
 
@@ -331,110 +245,3 @@ def test_a_reset_is_remembered_and_moves_forward(ledger: Ledger, clock: Clock) -
     ledger.reset_tokens(ALICE)
     assert ledger.void_before(ALICE) == NOON + 5
     assert ledger.void_before(BOB) is None
-
-
-# The database
-
-
-def test_a_copy_made_while_it_is_written_opens_as_a_ledger_with_the_same_totals(
-    ledger: Ledger, elsewhere: apsw.Connection, tmp_path: Path, clock: Clock
-) -> None:
-    for email, cost in ((ALICE, 30), (ALICE, 5), (BOB, 9)):
-        settle(ledger, hold(ledger, email=email), cost=cost)
-    ledger.reset_tokens(BOB)
-    hold(ledger, estimate=40)
-    elsewhere.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
-    copy = open_at(tmp_path / "copy.db", clock)
-    assert copy.daily(None, PI_DAY, PI_DAY) == ledger.daily(None, PI_DAY, PI_DAY)
-    assert copy.entries(ALICE) == ledger.entries(ALICE)
-    assert copy.void_before(BOB) == NOON
-    assert copy.balanced()
-    assert settle(copy, hold(copy, email=BOB), cost=1)
-    copy.close()
-
-
-def test_a_ledger_locked_for_long_is_unavailable_and_works_again_afterwards(
-    ledger: Ledger, elsewhere: apsw.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
-    held = hold(ledger)
-    elsewhere.execute("BEGIN IMMEDIATE")
-    with pytest.raises(LedgerUnavailable):
-        settle(ledger, held)
-    with pytest.raises(LedgerUnavailable):
-        hold(ledger)
-    assert ledger.holds() == [held]
-    ledger.ping()
-    elsewhere.execute("COMMIT")
-    assert settle(ledger, held)
-
-
-def test_while_one_waits_for_a_locked_ledger_others_can_read(
-    ledger: Ledger, elsewhere: apsw.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting, go_on = threading.Event(), threading.Event()
-
-    def sleep(seconds: float) -> None:
-        waiting.set()
-        assert go_on.wait(PATIENCE)
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    elsewhere.execute("BEGIN IMMEDIATE")
-    thread = threading.Thread(target=hold, args=(ledger,))
-    thread.start()
-    assert waiting.wait(PATIENCE)
-    assert ledger.spent(ALICE, LONG_AGO) == 0
-    elsewhere.execute("COMMIT")
-    go_on.set()
-    thread.join(PATIENCE)
-    assert len(ledger.holds()) == 1
-
-
-FAULTS = {
-    "disk full": ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000"),
-    "read-only": ("PRAGMA query_only = 1", "PRAGMA query_only = 0"),
-}
-
-
-@pytest.mark.parametrize(("breaks", "heals"), FAULTS.values(), ids=FAULTS)
-def test_a_ledger_that_can_not_be_written_does_nothing_by_halves(
-    breaks: str, heals: str, path: Path, clock: Clock
-) -> None:
-    database = sqlite.SQLite(str(path))
-    ledger = Ledger(database, clock=clock)
-    long = "x" * 100_000  # more than the free space in the file's pages
-    held, sent = hold(ledger, model=long), hold(ledger, model=long, expires=NOON + 60)
-    database.read(breaks)
-    with pytest.raises(LedgerUnavailable):
-        settle(ledger, held)
-    with pytest.raises(LedgerUnavailable):
-        hold(ledger, model=long)
-    with pytest.raises(LedgerUnavailable):
-        ledger.reset_tokens("a" * 100_000)
-    clock.now += 61
-    with pytest.raises(LedgerUnavailable):
-        ledger.sweep()
-    assert ledger.holds() == [held, sent]
-    assert ledger.entries(ALICE) == []
-    database.read(heals)
-    assert settle(ledger, held)
-    assert ledger.sweep() == 1
-    assert ledger.balanced()
-    ledger.close()
-
-
-def test_what_is_not_a_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.db").write_text("No database. " * 100)
-    for path in (tmp_path, tmp_path / "missing" / "ledger.db", tmp_path / "text.db"):
-        with pytest.raises(LedgerUnavailable):
-            open_ledger(f"sqlite:///{path}")
-    (tmp_path / "ledger.db-workers").touch()
-    with pytest.raises(LedgerUnavailable, match=r"can't write to .*ledger\.db-workers"):
-        open_ledger(f"sqlite:///{tmp_path}/ledger.db")
-
-
-@pytest.mark.parametrize("url", ["mysql://alice:hunter2@db", "sqlite:///", "sqlite://x", "", "postgresql://x/y"])
-def test_an_unknown_database_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="AIPIPE_DATABASE_URL") as caught:
-        open_ledger(url)
-    assert "hunter2" not in str(caught.value)
