@@ -29,7 +29,16 @@ from aipipe import tokens
 DOCUMENT = ROOT / "docs" / "openapi.json"
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 # Pages, their forms and files: for people, not for programs.
-PAGES = {"/", "/login", "/login/reset", "/logout", "/usage.csv", "/assets/{path}", "/static/{filename}"}
+PAGES = {
+    "/",
+    "/login",
+    "/login/reset",
+    "/login/google",
+    "/logout",
+    "/usage.csv",
+    "/assets/{path}",
+    "/static/{filename}",
+}
 
 Operation = tuple[str, str]
 
