@@ -22,12 +22,14 @@ def nothing() -> None:
 class Client:
     """The connection that a request came on, as gunicorn's gevent worker hands it out.
 
-    Under any other server, and behind TLS that gunicorn itself ends, nobody is ever seen to leave.
+    Under any other server, and behind TLS that gunicorn itself ends, nobody is ever seen to leave. `left` is true
+    once a watch has seen it.
     """
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         found = environ.get("gunicorn.socket")
         self._socket = found if type(found) is cooperative.socket else None
+        self.left = False
         if self._socket is not None:
             self._socket.settimeout(SLOWEST)
 
@@ -45,14 +47,20 @@ class Client:
         if self._socket is None:
             return nothing
         watcher = gevent.get_hub().loop.io(self._socket.fileno(), READ)
+        stopped = False
 
         def look() -> None:
+            if stopped:  # between the event and now: what was to be left may be somebody else's by now
+                return
             # Its farewell, or a request sent ahead; after the latter we can't tell any more.
             watcher.stop()
             if self.gone():
+                self.left = True
                 leave()
 
         def stop() -> None:
+            nonlocal stopped
+            stopped = True
             watcher.stop()
             watcher.close()
 

@@ -9,10 +9,10 @@ from aipipe.client import Client
 from aipipe.errors import ProviderError, ProviderTimeout
 from aipipe.formats import JSON, Reading, parse
 from aipipe.forwarding import Headers, answer_headers
-from aipipe.metering import Bill, Charge
+from aipipe.metering import Bill, Charge, ClientGone
 from aipipe.money import show
 from aipipe.streaming import Stream
-from aipipe.upstream import Answer, Body, Pool
+from aipipe.upstream import Answer, Body, Pool, unwatched
 
 WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
 
@@ -51,24 +51,26 @@ def send(
         ProviderError: there is no answer; nothing is charged, unless the provider had the request and may bill it.
         LedgerUnavailable: nothing was sent.
     """
-    provider = charge.call.provider
+    call, provider = charge.call, charge.call.provider
+    watch = client.watch if call.streams and not provider.reads_on(call) else unwatched
     try:
         charge.sent()
-        answer = pool.send(provider.name, provider.base, method, target, headers, body)
+        answer = pool.send(provider.name, provider.base, method, target, headers, body, watch)
     except ProviderTimeout as error:
-        _give_up(charge, error.billable)
+        _give_up(charge, error.status if error.billable else None)
         raise
     except Exception:
-        _give_up(charge, billable=False)
+        _give_up(charge, ClientGone.status if client.left else None)
         raise
     return begin(answer, charge, client, whole)
 
 
-def _give_up(charge: Charge, billable: bool) -> None:
-    if billable:
-        charge.settle(Reading(), status=504, interrupted=True)
-    else:
+def _give_up(charge: Charge, status: int | None) -> None:
+    """There is no answer; with a `status`, the provider had the request and may bill it."""
+    if status is None:
         charge.release()
+    else:
+        charge.settle(Reading(), status=status, interrupted=True)
 
 
 def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) -> Reply:

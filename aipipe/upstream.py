@@ -14,9 +14,10 @@ import ssl
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -45,6 +46,7 @@ class Sized(Protocol):
 
 Body = bytes | Sized
 Origin = tuple[str, str, int | None]
+Watch = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,7 @@ class Answer:
 
     def abort(self) -> None:
         """Hangs up at once: a `read` under way elsewhere ends."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        hang_up(self._socket)
 
     def close(self) -> None:
         """Gives the connection back for the next request if the answer was read to its end, else closes it."""
@@ -148,6 +149,17 @@ class Answer:
         else:
             self._connection.close()
         self._response.close()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Ends whatever waits for the connection, in whichever greenlet."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def unwatched(_leave: Callable[[], None]) -> Callable[[], None]:
+    """Nothing is a reason to hang up."""
+    return lambda: None
 
 
 class Pool:
@@ -159,10 +171,20 @@ class Pool:
         self._lock = threading.Lock()
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
-    def send(self, name: str, base: str, method: str, target: str, headers: Headers, body: Body | None) -> Answer:
+    def send(
+        self,
+        name: str,
+        base: str,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: Body | None,
+        watch: Watch = unwatched,
+    ) -> Answer:
         """Sends a request to `base` + `target`, both byte for byte, and waits for the head of the answer.
 
-        `name` is the provider's, for messages.
+        `name` is the provider's, for messages. `watch` begins to watch for a reason to hang up while we wait, calls
+        what it is given when there is one, and returns what ends it; the answer is then a ProviderError.
 
         Raises:
             InvalidRequest: the target or a header holds what HTTP doesn't allow.
@@ -177,7 +199,11 @@ class Pool:
         try:
             self._request(connection, method, url.path + target, url.netloc, headers, body)
             sending = False
-            answer = Answer(self, origin, connection, name, deadline)
+            stop = watch(partial(hang_up, connection.sock))
+            try:
+                answer = Answer(self, origin, connection, name, deadline)
+            finally:
+                stop()
             if answer.status < 200:  # another protocol
                 raise http.client.BadStatusLine(str(answer.status))
             return answer

@@ -62,8 +62,9 @@ def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, sha
     """A request that costs the operator nothing."""
     headers = request_headers(list(request.headers), credentials, shared=shared)
     body = whole_body() or None
-    answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body)
-    passing = Unmetered(answer, Client(request.environ))
+    client = Client(request.environ)
+    answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body, client.watch)
+    passing = Unmetered(answer, client)
     return respond(answer.status, answer_headers(answer.headers, shared=shared), passing)
 
 
