@@ -61,6 +61,19 @@ def test_who_leaves_before_the_first_piece_pays_for_the_input(server: Server, pr
     assert entry.cost == entry.input_tokens * 1_000 > 0
 
 
+def test_who_leaves_before_the_provider_answers_at_all_ends_its_work_at_once_too(
+    server: Server, provider: Script, alice: Caller
+) -> None:
+    provider.answers("POST", CHAT, steps=[Gate("silent")])
+    with calling(server, f"/openai{CHAT}", alice, question(stream=True)) as call:
+        provider.reached("silent")
+        call.leave()
+        provider.closed.wait()
+    entry = server.entry(alice)
+    assert (entry.ended, entry.output_tokens) == ("partial", 0)
+    assert entry.cost == entry.input_tokens * 1_000 > 0
+
+
 def test_who_leaves_a_provider_that_bills_on_pays_the_truth(server: Server, provider: Script, alice: Caller) -> None:
     provider.answers("POST", CHAT, sse=[piece("Hello"), Gate("left"), piece(" there"), Gate("end"), *end()])
     with calling(server, f"/patient{CHAT}", alice, question(stream=True)) as call:
@@ -122,12 +135,22 @@ def test_who_waits_in_line_is_served_when_the_money_comes_back(server: Server, p
     assert [entry.cost for entry in server.ledger.entries(alice.email)] == [COST, COST]
 
 
-def test_who_leaves_with_a_native_key_ends_the_providers_work_at_once(server: Server, provider: Script) -> None:
-    bob = Caller("", "sk-the-callers-own-key")
-    server.secrets.add(bob.token)
+def test_who_leaves_with_a_native_key_ends_the_providers_work_at_once(
+    server: Server, provider: Script, native: Caller
+) -> None:
     provider.answers("POST", CHAT, sse=[piece("Hello"), Gate("silent"), *end()])
-    with calling(server, f"/openai{CHAT}", bob, question(stream=True)) as call:
+    with calling(server, f"/openai{CHAT}", native, question(stream=True)) as call:
         assert b"Hello" in call.line()
+        provider.reached("silent")
+        call.leave()
+        provider.closed.wait()
+
+
+def test_who_leaves_with_a_native_key_before_there_is_an_answer_ends_the_work_too(
+    server: Server, provider: Script, native: Caller
+) -> None:
+    provider.answers("POST", CHAT, steps=[Gate("silent")])
+    with calling(server, f"/openai{CHAT}", native, question()) as call:
         provider.reached("silent")
         call.leave()
         provider.closed.wait()
