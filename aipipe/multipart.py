@@ -23,6 +23,7 @@ CHUNK_BYTES = 2**16
 FILES_IN_MEMORY = 2**20
 FIELDS_IN_MEMORY = 2**20
 HEADERS_IN_MEMORY = 2**18
+LINE_BYTES = 64  # of white space that may follow a delimiter
 PARTS = 100
 ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
@@ -132,11 +133,25 @@ def read(stream: IO[bytes], content_type: str) -> Form:
 
 
 def _copy(stream: IO[bytes], decoder: MultipartDecoder, form: Form) -> None:
+    pieces = _pieces(stream, b"--" + decoder.boundary)
     while not isinstance(event := decoder.next_event(), Epilogue):
         if isinstance(event, NeedData):
-            decoder.receive_data(stream.read(CHUNK_BYTES) or None)
+            decoder.receive_data(next(pieces, None))
         elif isinstance(event, Field | File):
             form.begin(event)
         elif isinstance(event, Data):
             form.add(event)
     form.end()
+
+
+def _pieces(stream: IO[bytes], delimiter: bytes) -> Iterator[bytes]:
+    """The stream's bytes. No piece but the last ends in the line of a delimiter, since werkzeug 3.1 takes parts of one
+    that comes in two pieces for data."""
+    held = b""
+    while chunk := stream.read(CHUNK_BYTES):
+        chunk = held + chunk
+        at = chunk.rfind(delimiter, max(0, len(chunk) - len(delimiter) - LINE_BYTES))
+        cut = max(0, at - len(b"\r\n")) if at >= 0 and b"\n" not in chunk[at:] else len(chunk)
+        held = chunk[cut:]
+        yield chunk[:cut]
+    yield held
