@@ -81,6 +81,9 @@ def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) ->
     if answer.status < 400 and answer.header("Content-Type").startswith("text/event-stream"):
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         return Reply(answer.status, headers, Stream(answer, charge, client))
+    if answer.status < 400 and charge.call.ask.told:  # its price is known, so it needn't be read before it is passed on
+        bill = charge.settle(Reading(), status=answer.status)
+        return Reply(answer.status, [*headers, *bill_headers(bill)], Unmetered(answer, client), bill=bill)
     return _read_whole(answer, charge, headers, whole)
 
 
