@@ -120,4 +120,6 @@ def shortest(ask: Ask, *, alone: bool) -> int:
 
 def needed(ask: Ask, card: Card) -> int:
     """The least money in nanodollars with which the request could be admitted."""
+    if ask.unbounded:
+        return card.input_cost(ask.likely) + 1
     return card.input_cost(ask.likely) + card.output_cost(shortest(ask, alone=True) * ask.choices)

@@ -20,6 +20,7 @@ from aipipe.ledger.types import Ended
 from aipipe.money import show
 from aipipe.providers import Call
 from aipipe.tokens import Identity
+from aipipe.usage_parsing import Usage
 
 RETRY_AFTER = 2
 LOOK_AGAIN = 0.05  # seconds between two looks at the line
@@ -118,15 +119,24 @@ def grant(call: Call, amount: int, tokens: int) -> Grant:
     ask = call.ask
     likely = call.guess(min(TYPICAL_ANSWER, tokens) * ask.choices)
     # The cap travels unless it changes nothing: it is the caller's own, or stands for a maximum that we don't know.
-    told = tokens if tokens != ask.cap and not (ask.cap is None and ask.most is None and tokens == ask.want) else None
+    same = tokens == ask.cap or (ask.cap is None and ask.most is None and tokens == ask.want)
+    cap = tokens if ask.output and not call.card.free and not same else None
     return Grant(
         amount=amount,
-        estimate=call.cost(likely),
+        estimate=worth(call, likely),
         usages=Usages(likely.input_tokens, likely.output_tokens),
-        cap=told if ask.output and not call.card.free else None,
-        capped=tokens < (ask.want if ask.cap is None else ask.cap),
+        cap=cap,
+        capped=cap is not None and cap < (ask.want if ask.cap is None else ask.cap),
         tokens=tokens,
     )
+
+
+def worth(call: Call, guess: Usage) -> int:
+    """What a guess costs: nothing where it holds nothing that has a price, as an empty answer to a free question."""
+    try:
+        return call.cost(guess)
+    except ValueError:
+        return 0
 
 
 def busy() -> RateLimited:
@@ -202,8 +212,9 @@ def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, i
             return counts, call.cost(usage), not interrupted
         except (ValueError, ArithmeticError):
             log.warning("A usage of %s/%s makes no sense: %s", call.provider.name, call.model, counts)
+            written = max(written, usage.output_tokens)
     guess = call.guess(written, reading.sound_tokens)
-    return dict(guess.counts), call.cost(guess), False
+    return dict(guess.counts), worth(call, guess), False
 
 
 class Keeper:

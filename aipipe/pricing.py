@@ -22,6 +22,7 @@ from genai_prices.data_units import unit_data
 from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider, Tier, TieredPrices
 
 from aipipe.errors import ConfigError
+from aipipe.money import MAX_DOLLARS
 
 UNITS = {str(unit.get("price_key", name)): unit for name, unit in unit_data.items()}
 STANDARD_TIERS = frozenset({"auto", "default", "standard", "standard_only"})
@@ -178,16 +179,31 @@ def _own_rate(name: str, prices: Mapping[str, Any]) -> Rate:
         raise ConfigError(f'PRICES: {name!r} must be "provider/model" with prices, as {{"input_mtok": 0.1}}')
     units = {key: _own_price(name, key, value) for key, value in prices.items()}
     model = ModelInfo(id=name, match=ClauseEquals(name), prices=ModelPrice(**units))
-    return Rate(Provider(id=name.partition("/")[0], name="own prices", api_pattern="", models=[model]), model)
+    rate = Rate(Provider(id=name.partition("/")[0], name="own prices", api_pattern="", models=[model]), model)
+    try:
+        rate.cost({"input_tokens": 1, "output_tokens": 1})
+    except ValueError as error:  # a price of cached tokens alone, say
+        raise ConfigError(f"PRICES[{name!r}] can't be used: {error}") from None
+    return rate
 
 
 def _own_price(name: str, key: str, value: Any) -> Decimal | TieredPrices:
     if key not in UNITS:
         raise ConfigError(f"PRICES[{name!r}]: {key!r} is not a unit; use one of {', '.join(sorted(UNITS))}")
-    if isinstance(value, Mapping):
-        tiers = [Tier(start=int(start), price=_amount(name, key, price)) for start, price in value["above"].items()]
-        return TieredPrices(base=_amount(name, key, value.get("base")), tiers=tiers)
-    return _amount(name, key, value)
+    if not isinstance(value, Mapping):
+        return _amount(name, key, value)
+    above = value.get("above")
+    if set(value) != {"base", "above"} or not isinstance(above, Mapping) or not all(map(_is_count, above)):
+        raise ConfigError(
+            f'PRICES[{name!r}][{key!r}] must be dollars, or {{"base": dollars, "above": {{"200000": dollars}}}}'
+        )
+    tiers = [Tier(start=int(start), price=_amount(name, key, price)) for start, price in above.items()]
+    return TieredPrices(base=_amount(name, key, value["base"]), tiers=tiers)
+
+
+def _is_count(value: Any) -> bool:
+    text = str(value)
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _amount(name: str, key: str, value: Any) -> Decimal:
@@ -195,6 +211,6 @@ def _amount(name: str, key: str, value: Any) -> Decimal:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0 or isinstance(value, bool):
-        raise ConfigError(f"PRICES[{name!r}][{key!r}] must be dollars, zero or more, not {value!r}")
+    if not amount.is_finite() or not 0 <= amount <= MAX_DOLLARS or isinstance(value, bool):
+        raise ConfigError(f"PRICES[{name!r}][{key!r}] must be dollars, from zero to a billion, not {str(value)[:40]!r}")
     return amount

@@ -48,9 +48,9 @@ class Flavour:
             _, found = provider.extract_usage(answer, api_flavor=self.api)
         except ValueError:
             return None
-        tier, raw = answer.get("service_tier"), answer.get("usage")
-        return Usage(
-            {key: value for key, value in vars(found).items() if value},
-            tier if isinstance(tier, str) else None,
-            raw if isinstance(raw, Mapping) else {},
-        )
+        tier, told = answer.get("service_tier"), answer.get("usage")
+        raw = told if isinstance(told, Mapping) else {}
+        counts = {key: value for key, value in vars(found).items() if value}
+        if not counts and not raw.get("cost"):
+            return None  # zeros in place of what isn't known
+        return Usage(counts, tier if isinstance(tier, str) else None, raw)
