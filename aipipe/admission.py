@@ -28,7 +28,9 @@ class Ask:
     a model that thinks first needs more. A request for embeddings has no `output`. Where nothing bounds the cost
     (`unbounded`: what is in a recording?) a quarter of the money is set aside, or what it probably takes if that is
     more. `presumed` is the usage, by genai-prices' units, of a request whose answer isn't billed by the text in it; it
-    is `told` when the request itself says all that is billed.
+    is `told` when the request itself says all that is billed. An input that is partly `guessed` has all the money there
+    is set aside, and runs alone: no more than one can turn out to be longer. `modalities` are what beside text goes in
+    or comes out.
     """
 
     input_bytes: int
@@ -39,6 +41,8 @@ class Ask:
     least: int = SHORTEST_ANSWER
     output: bool = True
     unbounded: bool = False
+    guessed: bool = False
+    modalities: frozenset[str] = frozenset()
     presumed: Mapping[str, int] = field(default_factory=dict)
     told: bool = False
 
@@ -79,7 +83,7 @@ def share(ask: Ask, card: Card, available: int, *, alone: bool) -> Share | None:
         return Share(0, ask.want)
     if ask.unbounded:
         return _quarter(ask, card, available)
-    if found := _whole(ask, card, available, alone=alone):
+    if not ask.guessed and (found := _whole(ask, card, available, alone=alone)):
         return found
     return _everything(ask, card, available) if alone else None
 

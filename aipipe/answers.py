@@ -112,7 +112,7 @@ class Large:
 
 def usage_at_end(charge: Charge, tail: bytes) -> Reading:
     """The usage that a large answer ends with. Inside of a JSON string the quotes around the name would be escaped."""
-    at = tail.rfind(b'"usage"')
+    at = tail.rfind(b'"usage')  # and Gemini's "usageMetadata"
     return read(charge, parse(b"{" + tail[at:]) if at >= 0 else None)
 
 

@@ -34,6 +34,8 @@ class Reader:
         "skipped",
     )
 
+    at_boundary = False  # whether a comment may be put into the stream here: there are none in JSON
+
     def __init__(self) -> None:
         self.skipped = 0
         self._offset = 0  # bytes taken so far, in the whole stream

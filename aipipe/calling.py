@@ -46,7 +46,10 @@ def meter(
         known = parts.ledger.answer(identity.email, answer_id)
         return known.input_tokens + known.output_tokens if known else None
 
-    call = request.provider.prepare(endpoint, format, request.body, request.size, parts.prices, budget, answer_tokens)
+    path = request.target.partition("?")[0]
+    call = request.provider.prepare(
+        endpoint, format, path, request.body, request.size, parts.prices, budget, answer_tokens
+    )
     charge = parts.metering.admit(identity, budget, call, client.gone)
     body = request.form or upstream_body(call.body, format, charge.grant.cap)
     return relay.send(parts.pool, charge, endpoint.method, request.target, request.headers, body, client, whole=whole)

@@ -19,7 +19,11 @@ STAY_HERE = HOP_BY_HOP | {
     "host", "content-length", "accept-encoding", "cookie", "origin", "referer", "forwarded", "x-real-ip", "expect",
     "authorization", "x-api-key", "x-goog-api-key",
 }  # fmt: skip
-STAY_HERE_FROM_SHARED_KEY = frozenset({"openai-organization", "openai-project", "anthropic-beta"})
+STAY_HERE_FROM_SHARED_KEY = frozenset({
+    "openai-organization", "openai-project", "x-http-method", "x-http-method-override", "x-method-override",
+})  # fmt: skip
+# Of Anthropic's and Google's own headers these alone: the others choose a workspace, features, or a part of the answer.
+GO_TO_SHARED_KEY = frozenset({"anthropic-version", "anthropic-dangerous-direct-browser-access", "x-goog-api-client"})
 # A provider speaks for its own site, not for ours; and about the operator's account, not to its users.
 STAY_THERE = HOP_BY_HOP | {
     "server", "date", "strict-transport-security", "alt-svc", "clear-site-data", "content-security-policy", "link",
@@ -40,7 +44,9 @@ def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: 
     """
     left = STAY_HERE | _named_by_connection(caller) | {name.lower() for name in credentials}
     if shared:
+        names = {name.lower() for name, _ in caller}
         left |= STAY_HERE_FROM_SHARED_KEY
+        left |= {name for name in names if name.startswith(("anthropic-", "x-goog-"))} - GO_TO_SHARED_KEY
     kept = [
         (name, value)
         for name, value in caller

@@ -201,6 +201,7 @@ class Charge:
 
 def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:
     """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here."""
+    interrupted = interrupted or reading.unfinished
     written = max(reading.pieces, -(-reading.text_bytes // BYTES_PER_TOKEN))
     usage = reading.usage or (call.guess(0) if call.ask.told else None)
     if usage is not None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-IMAGE_TOKENS = 5_000  # more than any model below takes for an image, but gpt-4o-mini
+IMAGE_TOKENS = 5_000  # more than any model below takes for an image, but where it says so
+TILES = 24 * 258  # as many tiles as an image of at most 3,072 pixels a side is cut into by Gemini
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`most` output tokens (None: not known), whether the model `thinks` before it writes, tokens of an `image`."""
+    """`most` output tokens (None: not known), whether the model `thinks` before it writes, tokens of an `image`,
+    whether it `draws` what it answers."""
 
     most: int | None = None
     thinks: bool = False
     image: int = IMAGE_TOKENS
+    draws: bool = False
 
 
 # The first pattern that matches the whole name decides; dates and the like may follow a name.
@@ -38,9 +41,13 @@ FAMILIES: tuple[tuple[str, Limits], ...] = (
     (r"claude-3-(opus|sonnet|haiku).*", Limits(4_096)),
     (r"claude-3[.-]5.*", Limits(8_192)),
     (r"claude-opus-4(-[01])?(-\d{8})?|claude-opus-4\.1", Limits(32_000)),
+    (r"claude-(opus-4[.-][678]|sonnet-4[.-]6).*", Limits(128_000)),
     (r"claude-(3[.-]7|sonnet-4|opus-4|haiku-4).*", Limits(64_000)),
-    (r"gemini-(1\.5|2\.0).*", Limits(8_192)),
-    (r"gemini-(2\.5|3).*", Limits(65_536, thinks=True)),
+    (r"claude-(opus|sonnet|haiku|fable|mythos)-5.*", Limits(128_000, thinks=True)),
+    (r"gemini-(1\.5|2\.0).*", Limits(8_192, image=TILES)),
+    (r"gemini-.*tts.*", Limits(16_384)),
+    (r"gemini-.*(image|banana).*", Limits(32_768, thinks=True, image=TILES, draws=True)),
+    (r"gemini-(2\.5|3|4|flash|pro).*", Limits(65_536, thinks=True, image=TILES)),
     (r"deepseek-(r1|reasoner).*", Limits(thinks=True)),
     (r"smollm2-.*", Limits(8_192)),
 )

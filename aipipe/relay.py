@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aipipe import arrays, sse
 from aipipe.answers import Large, Unmetered, Whole, read
 from aipipe.client import Client
 from aipipe.errors import ProviderError, ProviderTimeout
@@ -11,7 +12,7 @@ from aipipe.formats import JSON, Reading, parse
 from aipipe.forwarding import Headers, answer_headers
 from aipipe.metering import Bill, Charge, ClientGone
 from aipipe.money import show
-from aipipe.streaming import Stream
+from aipipe.streaming import Reader, Stream
 from aipipe.upstream import Answer, Body, Pool, unwatched
 
 WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
@@ -78,13 +79,21 @@ def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) ->
     headers = answer_headers(answer.headers, shared=True)
     if charge.grant.capped:
         headers.append(("X-AIPipe-Capped", str(charge.grant.tokens)))
-    if answer.status < 400 and answer.header("Content-Type").startswith("text/event-stream"):
+    if answer.status < 400 and (events := _events(answer, charge)):
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        return Reply(answer.status, headers, Stream(answer, charge, client))
+        return Reply(answer.status, headers, Stream(answer, charge, client, events))
     if answer.status < 400 and charge.call.ask.told:  # its price is known, so it needn't be read before it is passed on
         bill = charge.settle(Reading(), status=answer.status)
         return Reply(answer.status, [*headers, *bill_headers(bill)], Unmetered(answer, client), bill=bill)
     return _read_whole(answer, charge, headers, whole)
+
+
+def _events(answer: Answer, charge: Charge) -> Reader | None:
+    """What reads the answer as it goes by, if it is a stream."""
+    kind = answer.header("Content-Type")
+    if kind.startswith("text/event-stream"):
+        return sse.Reader()
+    return arrays.Reader() if charge.call.endpoint.array and kind.startswith("application/json") else None
 
 
 def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) -> Reply:
@@ -113,7 +122,7 @@ def _settle_whole(charge: Charge, body: bytes, found: JSON | None, status: int) 
     if status >= 400 and reading.usage is None:
         charge.release()
         return None
-    if found is not None and reading.usage is None:
+    if found is not None and reading.usage is None and charge.call.ask.output:
         reading.text_bytes = len(body)
     return charge.settle(reading, status=status)
 

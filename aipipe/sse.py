@@ -69,6 +69,10 @@ class Reader:
         last = self._event(self._offset)
         return [*events, last] if last else events
 
+    def parting(self, failure: bytes) -> bytes:
+        """What tells that the stream broke off here: `failure`, an event, after what ends an unfinished one."""
+        return (b"" if self.at_boundary else b"\n\n") + failure
+
     def _read(self, chunk: bytes) -> list[Event]:
         events = []
         end = self._offset

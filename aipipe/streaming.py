@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 
+from aipipe import arrays, sse
 from aipipe.client import Client, nothing
 from aipipe.errors import ProviderError
 from aipipe.formats import UNREADABLE
 from aipipe.metering import Bill, Charge
 from aipipe.money import show
-from aipipe.sse import Reader
 from aipipe.upstream import Answer
 
 log = logging.getLogger(__name__)
+
+Reader = sse.Reader | arrays.Reader
 
 
 class Stream:
@@ -20,11 +22,14 @@ class Stream:
 
     When the caller leaves, the provider is hung up on at once if that ends its bill; else the rest is read
     without the caller, and the truth is charged. `bill` is there once it is charged.
+
+    Where no comment of ours may stand in the stream, none follows what completes it either, and what may do so waits
+    for the end of the stream, or for another event: Gemini has no mark for the last one.
     """
 
-    def __init__(self, answer: Answer, charge: Charge, client: Client) -> None:
+    def __init__(self, answer: Answer, charge: Charge, client: Client, events: Reader) -> None:
         self._answer, self._charge, self._client = answer, charge, client
-        self._events = Reader()
+        self._events = events
         self._watch = charge.call.format.watch()
         self._passed = 0  # bytes of the provider's stream that were passed on or are about to be
         self._begun = False
@@ -33,6 +38,9 @@ class Stream:
         self._ended = False
         self._left = False
         self._owed = b""  # the comment, when the last event had begun before we knew
+        self._comments = charge.call.provider.comments
+        self._last: int | None = None  # where the event begins that completes the answer, if it has come
+        self._held = b""  # what waits: that event and all that came after it
         self._reads_on = charge.call.provider.reads_on(charge.call)
         self._stop_watching = nothing if self._reads_on else client.watch(self._leave)
 
@@ -60,28 +68,36 @@ class Stream:
 
     def _take(self, chunk: bytes) -> bytes:
         """The chunk as it came, with a comment in front of the event that completes the answer."""
-        start = self._passed
         self._passed += len(chunk)
-        last = self._see(chunk)
-        if last is None or self._settled:
+        self._see(chunk)
+        if not self._comments:
+            return self._hold_back(chunk)
+        if self._last is None or self._settled:
             return chunk
         comment = self._settle(interrupted=False)
-        cut = last - start
+        cut = self._last - (self._passed - len(chunk))
         if cut >= 0:
             return chunk[:cut] + comment + chunk[cut:]
         self._owed = comment
         return chunk
 
-    def _see(self, chunk: bytes) -> int | None:
-        """Where the event that completes the answer begins in the stream, if it is in here."""
-        last = None
+    def _hold_back(self, chunk: bytes) -> bytes:
+        """What of the stream may go: all but the event that may be the last, as far as it hasn't gone."""
+        ready = self._held + chunk
+        cut = len(ready) if self._last is None else max(0, self._last - (self._passed - len(ready)))
+        self._held = ready[cut:]
+        return ready[:cut]
+
+    def _see(self, chunk: bytes) -> None:
+        """Reads the events that the chunk, or the end of the stream, completes."""
         for event in self._events.feed(chunk) if chunk else self._events.close():
             try:
                 if self._watch.see(event):
-                    last = event.start
+                    self._last = event.start
+                elif not self._comments:
+                    self._last = None
             except UNREADABLE:
                 log.warning("%s sent an event that can't be read", self._charge.call.provider.name)
-        return last
 
     def _end(self) -> bytes:
         """The provider has closed its stream: well, as far as anyone can tell."""
@@ -89,23 +105,22 @@ class Stream:
         self._see(b"")
         comment = self._owed if self._settled else self._settle(interrupted=False)
         self._close()
-        return comment if self._events.at_boundary else b""
+        return self._held + (comment if self._events.at_boundary else b"")
 
     def _broken(self, error: ProviderError) -> bytes:
         self._ended = True
-        done = self._settled
-        if not done:
-            self._settle(interrupted=True)
+        done = self._last is not None
+        if not self._settled:
+            self._settle(interrupted=not done)
         self._close()
         if done or self._left:
-            return b""
-        separator = b"" if self._events.at_boundary else b"\n\n"
-        return separator + self._charge.call.format.failure(error.message)
+            return self._held
+        return self._held + self._events.parting(self._charge.call.format.failure(error.message))
 
     def _settle(self, *, interrupted: bool) -> bytes:
         self._settled = True
         self.bill = bill = self._charge.settle(self._watch.reading, status=self._answer.status, interrupted=interrupted)
-        if bill is None:
+        if bill is None or not self._comments:
             return b""
         return f": aipipe cost={show(bill.cost)} remaining={show(bill.remaining)}\n\n".encode()
 

@@ -17,7 +17,12 @@ from flask import Flask
 from aipipe import create_app, tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
-OPERATOR_KEYS = {"openai": "sk-operator-openai", "openrouter": "sk-or-operator"}
+OPERATOR_KEYS = {
+    "openai": "sk-operator-openai",
+    "openrouter": "sk-or-operator",
+    "geminiv1beta": "AIza-operator",
+    "anthropic": "sk-ant-operator",
+}
 ORGANIZATION = "org-operator"
 
 _forbidden: list[str] = []
@@ -88,8 +93,12 @@ def make_app(provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "AIPIPE_BUDGET": {"*": {"limit": 0.1, "days": 7}},
         "AIPIPE_PROVIDERS__openai__base": provider.url,
         "AIPIPE_PROVIDERS__openrouter__base": f"{provider.url}/api",
+        "AIPIPE_PROVIDERS__geminiv1beta__base": f"{provider.url}/v1beta",
+        "AIPIPE_PROVIDERS__anthropic__base": provider.url,
         "OPENAI_API_KEY": OPERATOR_KEYS["openai"],
         "OPENROUTER_API_KEY": OPERATOR_KEYS["openrouter"],
+        "GEMINI_API_KEY": OPERATOR_KEYS["geminiv1beta"],
+        "ANTHROPIC_API_KEY": OPERATOR_KEYS["anthropic"],
         "ADMIN_EMAILS": "dana@example.com",
     }
     made: list[Flask] = []

@@ -7,6 +7,9 @@ from aipipe.formats.base import JSON, UNREADABLE, Context, Format, Reading, Watc
 from aipipe.formats.chat import Chat
 from aipipe.formats.completions import Completions
 from aipipe.formats.embeddings import Embeddings
+from aipipe.formats.gemini_chat import GeminiChat
+from aipipe.formats.gemini_embed import Embed
+from aipipe.formats.gemini_generate import Generate
 from aipipe.formats.images import Images
 from aipipe.formats.messages import Messages
 from aipipe.formats.responses import Responses
@@ -17,8 +20,11 @@ __all__ = [
     "Chat",
     "Completions",
     "Context",
+    "Embed",
     "Embeddings",
     "Format",
+    "GeminiChat",
+    "Generate",
     "Images",
     "Messages",
     "Reading",

@@ -42,9 +42,11 @@ class Context:
 
 @dataclass(slots=True)
 class Reading:
-    """What was seen of an answer so far. `text_bytes` and `pieces` count what was written, for want of a usage."""
+    """What was seen of an answer so far. `text_bytes` and `pieces` count what was written, for want of a usage, or of
+    one that isn't `unfinished`."""
 
     usage: Usage | None = None
+    unfinished: bool = False
     answer_id: str = ""
     text_bytes: int = 0
     pieces: int = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aipipe.admission import SHORTEST_ANSWER, WHOLE_ANSWER, Ask
@@ -26,6 +27,14 @@ from aipipe.usage_parsing import Flavour
 
 MESSAGES = Flavour("anthropic", "default")
 BLOCKS = frozenset({"text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"})
+DOCUMENTS = frozenset({"document", "search_result"})
+# Tools that the caller carries out, as those of its own. https://platform.claude.com/docs/en/agents-and-tools/tool-use
+CLIENT_TOOLS = frozenset({
+    "bash_20250124", "text_editor_20250124", "text_editor_20250429", "text_editor_20250728", "memory_20250818",
+})  # fmt: skip
+# Tokens of instructions that come with tools, with each of Anthropic's own, and with a schema for the answer: more than
+# any is documented to take. https://platform.claude.com/docs/en/about-claude/pricing#tool-use-pricing
+INSTRUCTIONS = 1_000
 SHARED = {
     "mcp_servers": "what they add is not known beforehand",
     "container": "containers are billed by the hour and belong to the operator's account",
@@ -34,38 +43,43 @@ SHARED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Messages:
+    """`native`: at Anthropic itself, documents and its own client tools are billed as what tokens they are."""
+
+    native: bool = False
+
     def ask(self, body: JSON, context: Context) -> Ask:
-        refuse_fields(body, SHARED)
-        refuse_kinds(objects(body, "tools"), frozenset({"custom"}), "tools", default="custom")
-        images = inline = 0
-        for block in self._blocks(body):
-            refuse_kinds(iter([block]), BLOCKS, "content blocks")
-            if block["type"] == "image":
+        self.refuse(body)
+        images = inline = pages = 0
+        for block in blocks(body):
+            source = block.get("source")
+            if block["type"] == "image" and isinstance(source, dict):
                 images += 1
-                inline += self._image_bytes(block.get("source"))
+                inline += len(source.get("data", "")) if source["type"] == "base64" else inline_bytes(source.get("url"))
+            elif block["type"] == "document" and isinstance(source, dict):
+                pages += source.get("type") == "base64"
         thinking = body.get("thinking")
         budget = count(thinking, "budget_tokens") if isinstance(thinking, dict) else None
+        thinks = context.limits.thinks or (isinstance(thinking, dict) and thinking.get("type") != "disabled")
         return Ask(
             input_bytes=context.size - inline + TEMPLATE_BYTES,
-            input_tokens=images * context.limits.image,
-            cap=count(body, "max_tokens"),
+            input_tokens=images * context.limits.image + instructions(body),
+            cap=count(body, "max_tokens", least=0),
             most=context.limits.most,
-            least=budget + WHOLE_ANSWER if budget else SHORTEST_ANSWER,
+            least=budget + WHOLE_ANSWER if budget else WHOLE_ANSWER if thinks else SHORTEST_ANSWER,
+            guessed=pages > 0,
         )
 
-    def _blocks(self, body: JSON) -> list[JSON]:
-        blocks = [*objects(body, "system")]
-        for message in objects(body, "messages"):
-            for block in objects(message, "content"):
-                blocks += [block, *objects(block, "content")] if block.get("type") == "tool_result" else [block]
-        return blocks
-
-    def _image_bytes(self, source: Any) -> int:
-        if not isinstance(source, dict) or source.get("type") not in {"base64", "url"}:
-            raise NotAllowed("AI Pipe takes images as base64 or url: stored files belong to the operator's account.")
-        data = source.get("data")
-        return len(data) if isinstance(data, str) else inline_bytes(source.get("url"))
+    def refuse(self, body: JSON) -> None:
+        """Raises NotAllowed for what can't be priced, when tokens are counted as when they are made."""
+        refuse_fields(body, SHARED)
+        tools = CLIENT_TOOLS if self.native else frozenset()
+        refuse_kinds(objects(body, "tools"), tools | {"custom"}, "tools", default="custom")
+        for block in blocks(body):
+            refuse_kinds(iter([block]), BLOCKS | (DOCUMENTS if self.native else frozenset()), "content blocks")
+            if block["type"] in SOURCES:
+                refuse_elsewhere(block)
 
     def cap(self, body: JSON, tokens: int | None) -> None:
         if tokens is not None:
@@ -84,6 +98,44 @@ class Messages:
         return data_event({"type": "error", "error": {"type": "api_error", "message": message}}, name="error")
 
 
+# Where images and documents may come from: stored files belong to the operator's account, and how long a document is
+# that stands elsewhere nobody knows.
+SOURCES = {"image": frozenset({"base64", "url"}), "document": frozenset({"base64", "text", "content"})}
+
+
+def refuse_elsewhere(block: JSON) -> None:
+    source, allowed = block.get("source"), SOURCES[block["type"]]
+    data = source.get("data", "") if isinstance(source, dict) else None
+    if not isinstance(source, dict) or source.get("type") not in allowed or not isinstance(data, str):
+        raise NotAllowed(f"AI Pipe takes {block['type']}s on its shared key as {' or '.join(sorted(allowed))} only.")
+
+
+def blocks(body: JSON) -> Iterator[JSON]:
+    """The content blocks of a request, those in results of tools and in documents too."""
+    for holder in (body, *objects(body, "messages")):
+        for name in ("system", "content"):
+            yield from _blocks(objects(holder, name))
+
+
+def _blocks(found: Iterator[JSON]) -> Iterator[JSON]:
+    for block in found:
+        yield block
+        if block.get("type") in {"tool_result", "search_result"}:
+            yield from _blocks(objects(block, "content"))
+        source = block.get("source")
+        if block.get("type") == "document" and isinstance(source, dict):
+            yield from _blocks(objects(source, "content"))
+
+
+def instructions(body: JSON) -> int:
+    """The most that Anthropic's own instructions for tools and for a schema take, in tokens."""
+    tools = [*objects(body, "tools")]
+    own = sum(tool.get("type") in CLIENT_TOOLS for tool in tools)
+    config = body.get("output_config")
+    schema = body.get("output_format") or (isinstance(config, dict) and config.get("format"))
+    return INSTRUCTIONS * (bool(tools) + own + bool(schema))
+
+
 class MessagesWatch(Reader):
     """Follows a stream whose input is counted at its start, and its output, cumulatively, near its end."""
 
@@ -95,8 +147,10 @@ class MessagesWatch(Reader):
         if kind == "message_start" and isinstance(found.get("message"), Mapping):
             self.take(found["message"])
             self.reading.identify(found["message"])
+            self.reading.unfinished = True
         elif kind == "message_delta":
             self._add(found.get("usage"))
+            self.reading.unfinished = False
         delta = found.get("delta")
         if isinstance(delta, dict):
             for name in ("text", "thinking", "partial_json"):

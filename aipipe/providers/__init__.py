@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from aipipe.errors import ConfigError, NotFound
+from aipipe.providers.anthropic import ANTHROPIC
 from aipipe.providers.base import Call, Endpoint, Provider, free
 from aipipe.providers.compatible import compatible
+from aipipe.providers.gemini import GEMINI
 from aipipe.providers.local import local
 from aipipe.providers.openai import openai
 from aipipe.providers.openrouter import OPENROUTER
@@ -40,7 +42,7 @@ def build(config: Mapping[str, Any]) -> Registry:
     Raises:
         ConfigError: `PROVIDERS` can't be used.
     """
-    registry = Registry({one.name: one for one in (openai(config["OPENAI_ORG_ID"]), OPENROUTER)})
+    registry = Registry({one.name: one for one in (openai(config["OPENAI_ORG_ID"]), OPENROUTER, GEMINI, ANTHROPIC)})
     for name, setting in config["PROVIDERS"].items():
         registry[name] = _configured(registry.get(name), name, setting)
     return Registry({name: _with_key(provider, config["KEYS"]) for name, provider in registry.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -25,13 +25,18 @@ NAME = rf"{_DOTS}(?:[\w.:@~+-]|%2F{_DOTS}|%3A|%40)+"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A method and path that the operator's key is good for: metered where it has a format, else free."""
+    """A method and path that the operator's key is good for: metered where it has a format, else free.
+
+    With an `array`, an answer in JSON comes element by element. A free one's `check` raises NotAllowed for a body.
+    """
 
     method: str
     path: re.Pattern[str]
     name: str
     format: Format | None = None
     form: bool = False
+    array: bool = False
+    check: Callable[[JSON], None] | None = None
 
 
 def metered(path: str, format: Format, *, form: bool = False) -> Endpoint:
@@ -39,10 +44,10 @@ def metered(path: str, format: Format, *, form: bool = False) -> Endpoint:
     return Endpoint("POST", re.compile(re.escape(path), re.ASCII), path.lstrip("/"), format, form)
 
 
-def free(method: str, path: str) -> Endpoint:
-    """An endpoint that costs nothing. `{}` in its path stands for one name."""
+def free(method: str, path: str, check: Callable[[JSON], None] | None = None) -> Endpoint:
+    """An endpoint that costs nothing. `{}` in its path stands for one name. See `Endpoint` for `check`."""
     pattern = NAME.join(re.escape(piece) for piece in path.split("{}"))
-    return Endpoint(method, re.compile(pattern, re.ASCII), path.lstrip("/"))
+    return Endpoint(method, re.compile(pattern, re.ASCII), path.lstrip("/"), check=check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,8 @@ class Provider:
 
     `key` is the operator's, found in the environment under `key_variable`; a provider that needs none has no
     variable. `price_id` is its name in genai-prices. One that `bills_on` makes the rest of an answer, and charges
-    for it, even when we hang up.
+    for it, even when we hang up. It charges at most its `margin` times its prices, for where or how it works. Into
+    its streams may go `comments` of ours, or not.
     """
 
     name: str
@@ -94,6 +100,8 @@ class Provider:
     key: str | None = field(default=None, repr=False)
     price_id: str | None = None
     bills_on: bool = False
+    margin: Decimal = Decimal(1)
+    comments: bool = True
 
     def credentials(self, key: str) -> dict[str, str]:
         """The header in which this provider reads a key, the operator's or a caller's own."""
@@ -136,6 +144,21 @@ class Provider:
         """Whether an answer is read to its end, and paid, after the one who asked has left."""
         return self.bills_on or call.thinks
 
+    def check_query(self, query: str) -> None:
+        """Raises NotAllowed for a query that asks for what a shared key is not for."""
+
+    def features(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:  # noqa: ARG002
+        """The caller's headers that ask for features of this provider's, which else stay behind on a shared key.
+
+        Raises:
+            NotAllowed: a feature may change what a request costs.
+        """
+        return {}
+
+    def model_of(self, endpoint: Endpoint, path: str, body: JSON) -> object:  # noqa: ARG002
+        """The model that a request names, if it does. Raises InvalidRequest when it names two."""
+        return body.get("model")
+
     def refuse(self, body: JSON) -> None:
         """Raises NotAllowed for what this provider, beyond its formats, must not be asked on a shared key."""
 
@@ -143,20 +166,21 @@ class Provider:
         self,
         endpoint: Endpoint,
         format: Format,
+        path: str,
         body: JSON,
         size: int,
         prices: Prices,
         budget: Budget,
         answer_tokens: Callable[[str], int | None],
     ) -> Call:
-        """Reads a metered request of `size` bytes: everything that decides about money, and nothing else.
+        """Reads a metered request of `size` bytes to `path`: everything that decides about money, and nothing else.
 
         Raises:
             InvalidRequest: no model, no price for it, or a field that can't be read.
             NotAllowed: the budget or the shared key is not for that.
         """
         check_names(body)
-        model = body.get("model")
+        model = self.model_of(endpoint, path, body)
         if not isinstance(model, str) or not model or len(model) > 200 or not model.isprintable():
             raise InvalidRequest('AI Pipe needs a "model" in the request, to know its price.')
         if not budget.allows(self.name, model):
@@ -167,11 +191,12 @@ class Provider:
         self.refuse(body)
         known = limits(model)
         ask = format.ask(body, Context(known, size, answer_tokens))
-        tier = service_tier(body, rate)
+        tier = service_tier(body, rate, model)
         if ask.presumed:
             card = Card(Decimal(0), Decimal(0), Decimal(rate.cost(ask.presumed)), other=not rate.free)
         else:
-            card = rate.card(ask.bound, modalities=modalities(body), tier=tier)
+            card = rate.card(ask.bound, modalities=modalities(body) | ask.modalities, tier=tier)
+            card = replace(card, input=card.input * self.margin, output=card.output * self.margin)
         if card.unpriced:
             raise UnknownPrice(f"Model {model} pricing unknown for this kind of request")
         return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks, tier)
@@ -214,10 +239,10 @@ def modalities(body: JSON) -> frozenset[str]:
     return frozenset(found)
 
 
-def service_tier(body: JSON, rate: Rate) -> str | None:
+def service_tier(body: JSON, rate: Rate, model: str) -> str | None:
     tier: Any = body.get("service_tier")
     if tier is None:
         return None
     if not isinstance(tier, str) or not rate.has_tier(tier):
-        raise UnknownPrice(f"Model {body['model']} pricing unknown for service_tier {str(tier)[:40]!r}")
+        raise UnknownPrice(f"Model {model} pricing unknown for service_tier {str(tier)[:40]!r}")
     return tier

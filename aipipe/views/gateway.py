@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import orjson
 from flask import Blueprint, Response, request
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -9,7 +12,7 @@ from aipipe import calling, multipart, relay
 from aipipe.answers import Unmetered
 from aipipe.client import Client
 from aipipe.errors import InvalidRequest
-from aipipe.formats import Format
+from aipipe.formats import JSON, Format
 from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
 from aipipe.providers.base import read_body
@@ -50,18 +53,31 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
     if is_native_key(credential):
         return pass_on(chosen, target, chosen.credentials(credential), shared=False)
     identity = guards.identified(credential)
-    endpoint = chosen.find(request.method, target.partition("?")[0])
+    where, _, query = target.partition("?")
+    endpoint = chosen.find(request.method, where)
     guards.funded(identity)
-    credentials = chosen.shared_headers(services().public_url())
+    chosen.check_query(query)
+    credentials = {**chosen.shared_headers(services().public_url()), **chosen.features(list(request.headers))}
     if endpoint.format is None:
-        return pass_on(chosen, target, credentials, shared=True)
+        return pass_on(chosen, target, credentials, shared=True, check=endpoint.check)
     return meter(chosen, endpoint, endpoint.format, target, credentials, identity)
 
 
-def pass_on(provider: Provider, target: str, credentials: dict[str, str], *, shared: bool) -> Response:
-    """A request that costs the operator nothing."""
+def pass_on(
+    provider: Provider,
+    target: str,
+    credentials: dict[str, str],
+    *,
+    shared: bool,
+    check: Callable[[JSON], None] | None = None,
+) -> Response:
+    """A request that costs the operator nothing. A body that has a `check` goes out as it was read for that."""
     headers = request_headers(list(request.headers), credentials, shared=shared)
     body = whole_body() or None
+    if check:
+        asked = read_body(body or b"")
+        check(asked)
+        body = orjson.dumps(asked)
     client = Client(request.environ)
     answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body, client.watch)
     passing = Unmetered(answer, client)
