@@ -24,6 +24,7 @@ from aipipe.views import (
     google_sign_in,
     health,
     library,
+    playground,
     proxy,
     responses,
     session,
@@ -81,6 +82,6 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     responses.init_app(app)
     session.init_app(app)
     files.init_app(app)
-    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, proxy, gateway):
+    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, playground, proxy, gateway):
         app.register_blueprint(view.bp)
     return app

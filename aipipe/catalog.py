@@ -76,6 +76,8 @@ class Catalog:
                     raise ProviderError(f"{provider.name}'s list of models is too long.")
         finally:
             answer.close()
+        if answer.status != 200:
+            raise ProviderError(f"{provider.name} doesn't tell its models ({answer.status}).")
         found = parse(body) or {}
         entries = found.get("data") or found["models"]
         return sorted({name_of(entry) for entry in entries if chats(entry)})

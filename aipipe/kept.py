@@ -46,9 +46,14 @@ class Kept(Generic[T]):
     def get(self, patience: float = 0) -> T | None:
         """The value, waiting up to `patience` seconds for the very first one; None where there is none yet."""
         self.refresh()
-        if self._value is None and self._thread:
-            self._thread.join(patience)
+        if self._value is None:
+            self.wait(patience)
         return self._value
+
+    def wait(self, patience: float | None = None) -> None:
+        """Waits until nothing is being fetched."""
+        if self._thread:
+            self._thread.join(patience)
 
     def _run(self) -> None:
         try:

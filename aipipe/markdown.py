@@ -32,16 +32,31 @@ _cleaner = nh3.Cleaner(
     url_relative="deny",
     link_rel="noopener noreferrer nofollow",
 )
+# What our pages add, to tags that nothing but the cleaner can have written: text has its `<` escaped.
+_FURNITURE = {
+    "<pre>": '<pre class="copyable" tabindex="0">',
+    "</pre>": '<button type="button" class="plain" aria-live="polite">Copy</button></pre>',
+    "<table>": '<div class="scroll" tabindex="0"><table>',
+    "</table>": "</table></div>",
+}
 
 
 def render(text: str) -> str:
-    """`text` as HTML without scripts, styles, images and forms; its links open http, https and mailto in a new tab."""
-    if len(text) > LONGEST:
-        return f"<pre>{html.escape(text)}</pre>"
+    """`text` as HTML without scripts, styles, images and forms; its links open http, https and mailto in a new tab.
+
+    Code has a button that copies it (see `app.js`); code and tables scroll by keyboard where they are too wide.
+    """
+    safe = _cleaner.clean(_to_html(text)) if len(text) <= LONGEST else f"<pre><code>{html.escape(text)}</code></pre>"
+    for tag, furnished in _FURNITURE.items():
+        safe = safe.replace(tag, furnished)
+    return safe
+
+
+def _to_html(text: str) -> str:
     tokens = _markdown.parse(text)
     for token in tokens:
         _align(token)
-    return _cleaner.clean(_markdown.renderer.render(tokens, _markdown.options, {}))
+    return str(_markdown.renderer.render(tokens, _markdown.options, {}))
 
 
 def _align(token: Token) -> None:
