@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from fake_provider import FakeProvider
 
 from aipipe import local_model
-from e2e.server import Caller, Server
+from e2e.server import HOST, Caller, Server
 
 BODY_LIMIT = 100_000  # bytes
 NATIVE_KEY = "sk-the-callers-own-key"
@@ -55,11 +56,13 @@ class Site:
 
 @contextmanager
 def running(folder: Path, provider: Script | None = None, **settings: Any) -> Iterator[Site]:
-    """A server with `openai`, which stops billing when one hangs up, and `patient`, which does not."""
-    with provider or Script() as provider:
+    """A server with `openai`, which stops billing when one hangs up, `patient`, which does not, and `nowhere`."""
+    with provider or Script() as provider, closing(socket.socket()) as nobody:
+        nobody.bind((HOST, 0))  # and never listens
         base = {"base": provider.url}
+        nowhere = {"base": f"http://{HOST}:{nobody.getsockname()[1]}"}
         server = Server(folder, **{
-            "AIPIPE_PROVIDERS": {"openai": base, "patient": base},
+            "AIPIPE_PROVIDERS": {"openai": base, "patient": base, "nowhere": nowhere},
             "AIPIPE_PRICES": PRICES,
             "AIPIPE_BUDGET": BUDGETS,
             "OPENAI_API_KEY": OPERATOR_KEY,
