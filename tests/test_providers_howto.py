@@ -12,7 +12,7 @@ import pytest
 from conftest import MakeApp
 from documented import ROOT, code
 
-from aipipe.providers import Registry
+from aipipe.providers import Endpoint, Registry
 
 DOCUMENT = ROOT / "docs" / "providers.md"
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules")
@@ -21,7 +21,8 @@ IGNORED = shutil.ignore_patterns("__pycache__", "node_modules")
 @pytest.fixture
 def registry(make_app: MakeApp) -> Registry:
     """The built-in providers as they are, and `local` as `aipipe dev` sets it up."""
-    settings = {f"AIPIPE_PROVIDERS__{name}__base": None for name in ("openai", "openrouter")}
+    fakes = ("openai", "openrouter", "geminiv1beta", "anthropic")
+    settings = {f"AIPIPE_PROVIDERS__{name}__base": None for name in fakes}
     found: Registry = (
         make_app(**settings, AIPIPE_PROVIDERS__local__base="http://127.0.0.1:1").extensions["aipipe"].providers
     )
@@ -43,17 +44,19 @@ def test_the_first_table_has_every_provider_with_its_base_and_key(registry: Regi
 
 
 def test_the_second_table_has_every_endpoint(registry: Registry) -> None:
-    documented = {
-        name: (re.findall(r"`(/[^`]+)`", metered), re.findall(r"`(\w+ /[^`]+)`", free))
-        for name, (metered, free) in rows("| provider | metered: `POST` | free |").items()
-    }
-    assert documented == {
-        name: (
-            [f"/{one.name}" for one in provider.endpoints if one.format],
-            [f"{one.method} /{one.name}" for one in provider.endpoints if not one.format],
-        )
-        for name, provider in registry.items()
-    }
+    documented = rows("| provider | metered: `POST` | free |")
+    assert documented.keys() == registry.keys()
+    for name, (metered, free) in documented.items():
+        endpoints = registry[name].endpoints
+        paths = [("POST", path) for path in re.findall(r"`(/[^`]+)`", metered)]
+        assert_same(paths, [one for one in endpoints if one.format])
+        assert_same(re.findall(r"`(\w+) (/[^`]+)`", free), [one for one in endpoints if not one.format])
+
+
+def assert_same(documented: list[tuple[str, str]], endpoints: list[Endpoint]) -> None:
+    for (method, path), endpoint in zip(documented, endpoints, strict=True):
+        assert method == endpoint.method
+        assert endpoint.path.fullmatch(path.replace("{}", "name")), path
 
 
 def test_a_provider_added_in_three_lines_has_a_key_endpoints_and_prices(make_app: MakeApp, tmp_path: Path) -> None:
@@ -77,6 +80,7 @@ def test_a_provider_added_by_the_checklist_plays_its_scenario(tmp_path: Path) ->
     edit(tmp_path / "aipipe/providers/__init__.py", r"(from aipipe\.providers\.openai )", rf"{registration}\1")
     edit(tmp_path / "aipipe/providers/__init__.py", r"(for one in \([^\n]*OPENROUTER)", r"\1, MISTRAL")
     edit(tmp_path / "aipipe/settings.py", r'(    Setting\("OPENAI_ORG_ID")', rf"{setting}\1")
+    python(tmp_path, "-m", "ruff", "format", "--no-cache", "-q", "aipipe/providers/__init__.py")
     python(tmp_path, "-m", "ruff", "check", "--no-cache", "aipipe/providers", "aipipe/settings.py")
     python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_scenarios.py", "-k", "mistral-chat")
 
