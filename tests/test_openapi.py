@@ -35,6 +35,7 @@ PAGES = {
     "/login/reset",
     "/login/google",
     "/logout",
+    *("/playground", "/playground/models", "/playground/chat", "/playground/stopped", "/playground/code"),
     "/usage.csv",
     "/assets/{path}",
     "/static/{filename}",
