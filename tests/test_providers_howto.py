@@ -73,7 +73,8 @@ def test_a_provider_added_by_the_checklist_plays_its_scenario(tmp_path: Path) ->
     for part in ("aipipe", "tests", "pyproject.toml", "docs"):
         source, copy = ROOT / part, tmp_path / part
         shutil.copytree(source, copy, ignore=IGNORED) if source.is_dir() else shutil.copy(source, copy)
-    file, registration, setting = (text for text in code(DOCUMENT, "python") if not text.startswith("PROVIDERS"))
+    file, registration = (text for text in code(DOCUMENT, "python") if not text.startswith("PROVIDERS"))
+    [setting] = code(DOCUMENT, "text")
     [scenario] = code(DOCUMENT, "json")
     (tmp_path / "aipipe/providers/mistral.py").write_text(file)
     (tmp_path / "tests/scenarios/mistral-chat.json").write_text(scenario)
