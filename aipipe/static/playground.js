@@ -124,10 +124,9 @@ function money(element, { shown, exact }) {
 
 function busy(now) {
   if (!now) running = undefined;
-  const focused = document.activeElement === (now ? $("send") : $("stop"));
+  if (document.activeElement === $("stop")) prompt.focus(); // before it goes
   $("send").hidden = now;
   $("stop").hidden = !now;
-  if (focused) (now ? $("stop") : prompt).focus();
 }
 
 // Asking, stopping, asking again
