@@ -18,7 +18,12 @@ pytestmark = pytest.mark.e2e
 
 MODEL = "smollm2-135m"
 INPUT, OUTPUT = 100, 400  # nanodollars a token, in `aipipe dev`
-SHORT: Any = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 24}
+SHORT: Any = {
+    "model": MODEL,
+    "temperature": 0,
+    "messages": [{"role": "user", "content": "Tell a long story."}],
+    "max_tokens": 24,
+}
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
 
 
@@ -100,7 +105,7 @@ def test_a_stream_tells_its_cost_in_a_comment_before_it_is_done(server: Server, 
 
 
 def test_a_response_is_answered(client: OpenAI, server: Server, alice: Caller) -> None:
-    answer = client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=24)
+    answer = client.responses.create(model=MODEL, input="Tell a long story.", temperature=0, max_output_tokens=24)
     assert answer.output_text
     usage = answer.usage
     assert usage is not None
@@ -109,7 +114,9 @@ def test_a_response_is_answered(client: OpenAI, server: Server, alice: Caller) -
 
 
 def test_a_streamed_response_is_answered(client: OpenAI, server: Server, alice: Caller) -> None:
-    with client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=24, stream=True) as stream:
+    with client.responses.create(
+        model=MODEL, input="Tell a long story.", temperature=0, max_output_tokens=24, stream=True
+    ) as stream:
         events = list(stream)
     assert len([event for event in events if event.type == "response.output_text.delta"]) > 1
     final = events[-1]
@@ -171,8 +178,8 @@ def test_usage_is_the_sum_of_the_entries(client: OpenAI, server: Server, alice: 
 
 
 def test_who_leaves_in_mid_stream_pays_for_what_was_written(server: Server, alice: Caller) -> None:
-    story = {**SHORT, "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 4000}
-    with calling(server, "/local/v1/chat/completions", alice, {**story, "stream": True}) as call:
+    story = {**SHORT, "max_tokens": 4000, "stream": True}
+    with calling(server, "/local/v1/chat/completions", alice, story) as call:
         first = [call.line() for _ in range(3)]
     assert all(line.startswith(b"data: {") for line in first)
     entry = server.entry(alice)
