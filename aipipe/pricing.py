@@ -70,6 +70,7 @@ class Rate:
 
     source: Provider
     model: ModelInfo
+    searches: Decimal = Decimal(0)  # dollars that a request may cost on top, for a search of the model's own
 
     def cost(self, counts: Mapping[str, Any], tier: str | None = None) -> int:
         """What a request cost, in nanodollars, rounded up.
@@ -89,6 +90,13 @@ class Rate:
     def free(self) -> bool:
         """Whether nothing that the model does has a price."""
         return self.card(0).free
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """What has a price of its own, beside text."""
+        prices = self.model.get_prices(datetime.now(UTC)).__dict__
+        known = [UNITS[key]["dimensions"].get("modality", "text") for key in prices if key in UNITS and prices[key]]
+        return frozenset({"text", *known})
 
     def has_tier(self, tier: str) -> bool:
         """Whether a service tier is the standard one, or one whose price is known."""
@@ -115,7 +123,7 @@ class Rate:
                 dearest[direction] = max(dearest[direction], each)
             else:
                 other = other or bool(each)
-        return Card(dearest["input"], dearest["output"], per_request, other)
+        return Card(dearest["input"], dearest["output"], per_request + self.searches * NANO, other)
 
 
 def _highest(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:
@@ -147,7 +155,7 @@ class Prices:
     """Finds the rate of a model: the operator's `PRICES` first, then our corrections, then genai-prices."""
 
     def __init__(self, overrides: Mapping[str, Mapping[str, Any]]) -> None:
-        self._overrides = {name.lower(): _own_rate(name, prices) for name, prices in overrides.items()}
+        self._overrides = {name.lower(): own_rate(name, prices) for name, prices in overrides.items()}
         # Names come from callers: the cache of what was found, and of what wasn't, must not grow for ever.
         self.find = lru_cache(maxsize=2048)(self._find)
 
@@ -159,7 +167,7 @@ class Prices:
             return None
         for correction in CORRECTIONS:
             if correction.concerns(price_id, model):
-                return _own_rate(f"{provider}/{model}", correction.prices) if correction.prices else None
+                return own_rate(f"{provider}/{model}", correction.prices) if correction.prices else None
         try:
             return Rate(*get_snapshot().find_provider_model(model, None, price_id, None))
         except LookupError:
@@ -174,12 +182,19 @@ def price_id_of(base: str) -> str | None:
         return None
 
 
-def _own_rate(name: str, prices: Mapping[str, Any]) -> Rate:
+def barred(price_id: str | None, model: str) -> bool:
+    """Whether a model is not to be had at a provider, whoever knows a price for it."""
+    return any(each.prices is None and each.concerns(price_id or "", model) for each in CORRECTIONS)
+
+
+def own_rate(name: str, prices: Mapping[str, Any], searches: Decimal = Decimal(0)) -> Rate:
+    """The rate that a table of prices in dollars by genai-prices' units makes. Raises ConfigError for a bad one."""
     if "/" not in name or not isinstance(prices, Mapping):
         raise ConfigError(f'PRICES: {name!r} must be "provider/model" with prices, as {{"input_mtok": 0.1}}')
     units = {key: _own_price(name, key, value) for key, value in prices.items()}
     model = ModelInfo(id=name, match=ClauseEquals(name), prices=ModelPrice(**units))
-    rate = Rate(Provider(id=name.partition("/")[0], name="own prices", api_pattern="", models=[model]), model)
+    source = Provider(id=name.partition("/")[0], name="own prices", api_pattern="", models=[model])
+    rate = Rate(source, model, searches)
     try:
         rate.cost({"input_tokens": 1, "output_tokens": 1})
     except ValueError as error:  # a price of cached tokens alone, say

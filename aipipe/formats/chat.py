@@ -48,6 +48,26 @@ def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
         yield from objects(message, "content")
 
 
+def refuse_unpriced(body: JSON) -> None:
+    """Raises `NotAllowed` for what has no price, or belongs to the operator's account."""
+    refuse_fields(body, NO_PRICE)
+    refuse_kinds(objects(body, "tools"), TOOLS, "tools")
+    refuse_long_caching(body.get("prompt_cache_options"))
+    if isinstance(spoken := body.get("audio"), dict):
+        refuse_stored_voice(spoken)
+    for message in objects(body, "messages"):
+        refuse_fields(message, STORED)
+    for part in parts(objects(body, "messages")):
+        refuse_kinds(iter([part]), PARTS, "content parts")
+        refuse_long_caching(part.get("prompt_cache_breakpoint"))
+
+
+def wanted(body: JSON) -> set[str]:
+    """What the answer may be made of, as far as the request says it."""
+    asked = body.get("modalities")
+    return {item for item in asked if isinstance(item, str)} if isinstance(asked, list) else set()
+
+
 def medium(part: JSON, limits: Limits) -> tuple[int, int]:
     """How many of the body's bytes are an image or a sound, rather than text, and the tokens that it is at most."""
     held = part.get(str(part.get("type")))
@@ -66,20 +86,14 @@ class Chat(OpenAIFamily):
     cap_field: str = "max_tokens"
 
     def ask(self, body: JSON, context: Context) -> Ask:
-        refuse_fields(body, NO_PRICE)
-        refuse_kinds(objects(body, "tools"), TOOLS, "tools")
-        refuse_long_caching(body.get("prompt_cache_options"))
-        if isinstance(spoken := body.get("audio"), dict):
-            refuse_stored_voice(spoken)
-        for message in objects(body, "messages"):
-            refuse_fields(message, STORED)
+        refuse_unpriced(body)
         inline = tokens = 0
+        modalities = wanted(body) | ({"image"} if context.limits.draws else set())
         for part in parts(objects(body, "messages")):
-            refuse_kinds(iter([part]), PARTS, "content parts")
-            refuse_long_caching(part.get("prompt_cache_breakpoint"))
             part_bytes, part_tokens = medium(part, context.limits)
             inline += part_bytes
             tokens += part_tokens
+            modalities |= {"audio"} if part.get("type") == "input_audio" else set()
         return Ask(
             input_bytes=context.size - inline + TEMPLATE_BYTES,
             input_tokens=tokens,
@@ -87,6 +101,7 @@ class Chat(OpenAIFamily):
             most=context.limits.most,
             choices=count(body, "n", most=128) or 1,
             least=WHOLE_ANSWER if context.limits.thinks else SHORTEST_ANSWER,
+            modalities=frozenset(modalities),
         )
 
     def cap(self, body: JSON, tokens: int | None) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from aipipe.admission import Ask
 from aipipe.budgets import Budget
 from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
@@ -133,6 +131,10 @@ class Provider:
             " what belongs to others. Use a provider key of your own for that."
         )
 
+    def rate(self, prices: Prices, model: str, modalities: frozenset[str]) -> Rate | None:  # noqa: ARG002
+        """What a model costs here, for text and the given modalities; None where that isn't known."""
+        return prices.find(self.name, self.price_id, model)
+
     def cost(self, rate: Rate, usage: Usage) -> int:
         """See `Call.cost`."""
         cost = rate.cost(usage.counts, usage.tier)
@@ -185,17 +187,17 @@ class Provider:
             raise InvalidRequest('AI Pipe needs a "model" in the request, to know its price.')
         if not budget.allows(self.name, model):
             raise NotAllowed(f"Your budget doesn't allow {self.name}/{model}, only {', '.join(budget.models or ())}.")
-        rate = prices.find(self.name, self.price_id, model)
-        if rate is None:
-            raise UnknownPrice(f"Model {model} pricing unknown")
         self.refuse(body)
         known = limits(model)
         ask = format.ask(body, Context(known, size, answer_tokens))
+        rate = self.rate(prices, model, ask.modalities)
+        if rate is None:
+            raise UnknownPrice(f"Model {model} pricing unknown")
         tier = service_tier(body, rate, model)
         if ask.presumed:
             card = Card(Decimal(0), Decimal(0), Decimal(rate.cost(ask.presumed)), other=not rate.free)
         else:
-            card = rate.card(ask.bound, modalities=modalities(body) | ask.modalities, tier=tier)
+            card = rate.card(ask.bound, modalities=ask.modalities, tier=tier)
             card = replace(card, input=card.input * self.margin, output=card.output * self.margin)
         if card.unpriced:
             raise UnknownPrice(f"Model {model} pricing unknown for this kind of request")
@@ -228,15 +230,6 @@ DECIDING = frozenset({
     "container", "audio", "voice", "stream_format", "response_format", "output_format", "svg", "quality",
     "context_management", "background_options", "prompt_cache_options",
 })  # fmt: skip
-
-
-def modalities(body: JSON) -> frozenset[str]:
-    """What beside text the answer, or the question, may be made of."""
-    asked = body.get("modalities")
-    found = {item for item in asked if isinstance(item, str)} if isinstance(asked, list) else set()
-    if b'"input_audio"' in orjson.dumps(body.get("messages")):
-        found.add("audio")
-    return frozenset(found)
 
 
 def service_tier(body: JSON, rate: Rate, model: str) -> str | None:

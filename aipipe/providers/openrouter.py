@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property, partial
 from typing import Any
 
 from aipipe.errors import NotAllowed
 from aipipe.formats import JSON, Chat, Completions, Embeddings, Messages, Responses
-from aipipe.pricing import Rate, nano
+from aipipe.kept import Kept
+from aipipe.pricing import Prices, Rate, barred, nano
+from aipipe.providers import model_list
 from aipipe.providers.base import Provider, free, metered
 from aipipe.usage_parsing import Usage
 
@@ -18,6 +22,21 @@ class OpenRouter(Provider):
     def shared_headers(self, public_url: str) -> dict[str, str]:
         """Requests are told to come from this AI Pipe: https://openrouter.ai/docs/app-attribution."""
         return {**super().shared_headers(public_url), "HTTP-Referer": public_url, "X-Title": "AI Pipe"}
+
+    @cached_property
+    def _listed(self) -> Kept[dict[str, Mapping[str, Any]]]:
+        return Kept(f"{self.name}'s list of models", partial(model_list.fetch_prices, self.name, self.base))
+
+    def rate(self, prices: Prices, model: str, modalities: frozenset[str]) -> Rate | None:
+        """The price that is known here, else the one in OpenRouter's list, which the first to need it waits for.
+
+        What genai-prices 0.2.3 knows of OpenRouter's models is the price of text alone.
+        """
+        known = super().rate(prices, model, modalities)
+        if barred(self.price_id, model) or (known and not modalities - known.modalities):
+            return known
+        listed = self._listed.get(model_list.SECONDS) or {}
+        return model_list.listed_rate(model, listed[model]) if model in listed else None
 
     def cost(self, rate: Rate, usage: Usage) -> int:
         """OpenRouter's own `usage.cost`; with a key of the operator's at the provider, plus what that one bills.
