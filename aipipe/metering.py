@@ -224,8 +224,8 @@ class Keeper:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._owed: deque[Callable[[], object]] = deque()
-        self._started = False
-        self._stop = threading.Event()
+        self._started = self._stopped = False
+        self._wake = threading.Event()
 
     def start(self) -> None:
         """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
@@ -240,21 +240,24 @@ class Keeper:
         except LedgerUnavailable:
             log.error("The ledger did not take a settlement; it is kept and tried again.")
             self._owed.append(action)
+            self._wake.set()
             return None
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped:
             try:
                 self.look_after()
             except LedgerUnavailable:
                 pass
             except Exception:
                 log.exception("The ledger's keeper stumbled; it goes on.")
-            self._stop.wait(1 if self._owed else SWEEP_EVERY)
+            self._wake.wait(1 if self._owed else SWEEP_EVERY)
+            self._wake.clear()
 
     def stop(self) -> None:
         """Lets go of the ledger, which may then be closed."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
 
     def look_after(self) -> None:
         """Settles what is owed, then sweeps. Raises LedgerUnavailable, with nothing lost."""
