@@ -18,6 +18,7 @@ from aipipe.services import Services
 from aipipe.views import (
     account,
     admin,
+    admin_pages,
     docs,
     files,
     gateway,
@@ -82,6 +83,20 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     responses.init_app(app)
     session.init_app(app)
     files.init_app(app)
-    for view in (account, google_sign_in, token, usage, admin, health, similarity, docs, library, playground, proxy, gateway):
+    for view in (
+        account,
+        google_sign_in,
+        token,
+        usage,
+        admin,
+        admin_pages,
+        health,
+        similarity,
+        docs,
+        library,
+        playground,
+        proxy,
+        gateway,
+    ):
         app.register_blueprint(view.bp)
     return app

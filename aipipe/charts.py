@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from aipipe.money import readable
+from aipipe.money import NANO, readable
 
 WIDTH, HEIGHT = 720, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 10, 26
+NOTHING = NANO // 100  # what the axis of a chart without any bar goes up to
 LABEL = 62  # of the width, that a date beneath the chart takes
 
 
@@ -45,26 +46,26 @@ class Chart:
     days: Sequence[Mark]
 
 
-def bars(costs: Mapping[str, int], first: date, last: date) -> Chart:
-    """A bar for every day from `first` to `last`, in a frame of fixed size; `costs` are nanodollars by date."""
+def bars(costs: Mapping[str, int], first: date, last: date, *, width: int = WIDTH, height: int = HEIGHT) -> Chart:
+    """A bar for every day from `first` to `last`, in a frame of this size; `costs` are nanodollars by date."""
     days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-    top = ceiling(max([0, *(costs.get(day.isoformat(), 0) for day in days)]))
-    floor, room = HEIGHT - BOTTOM, HEIGHT - BOTTOM - TOP
-    step = (WIDTH - LEFT - RIGHT) / len(days)
-    width = min(step * 0.78, 48)
+    top = ceiling(max([0, *(costs.get(day.isoformat(), 0) for day in days)]) or NOTHING)
+    floor, room = height - BOTTOM, height - BOTTOM - TOP
+    step = (width - LEFT - RIGHT) / len(days)
+    wide = min(step * 0.78, 48)
     found = []
     for number, day in enumerate(days):
         cost = max(0, costs.get(day.isoformat(), 0))
-        height = room * cost / top
+        high = room * cost / top
         middle = LEFT + step * (number + 0.5)
         found.append(
             Bar(
                 day.isoformat(),
                 cost,
-                round(middle - width / 2, 2),
-                round(floor - height, 2),
-                round(width, 2),
-                round(height, 2),
+                round(middle - wide / 2, 2),
+                round(floor - high, 2),
+                round(wide, 2),
+                round(high, 2),
             )
         )
     amounts = [Mark(f"${readable(top * part // 4)}", round(floor - room * part / 4, 2)) for part in (0, 2, 4)]
@@ -76,7 +77,7 @@ def bars(costs: Mapping[str, int], first: date, last: date) -> Chart:
     ]
     if len(labels) > 1 and labels[0].at < LEFT + LABEL / 2 and every > 1:
         labels = labels[1:]
-    return Chart(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, floor, found, amounts, labels)
+    return Chart(width, height, LEFT, width - RIGHT, floor, found, amounts, labels)
 
 
 def ceiling(most: int) -> int:

@@ -44,3 +44,10 @@ def readable(nano: int) -> str:
         return "<0.000001"
     whole, _, rest = show(millionths * 1000).partition(".")
     return f"{'-' if nano < 0 else ''}{whole}.{rest.ljust(2, '0')}"
+
+
+def brief(nano: int) -> str:
+    """Dollars for comparing at a glance: as `readable`, to three digits, or to the cent from a dollar on."""
+    step = 10 ** min(7, max(3, len(str(abs(nano))) - 3)) if abs(nano) >= 1000 else 1
+    rounded = (abs(nano) + step // 2) // step * step
+    return readable(rounded if nano >= 0 else -rounded)

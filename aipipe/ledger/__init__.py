@@ -5,7 +5,7 @@ from __future__ import annotations
 from aipipe.errors import ConfigError
 from aipipe.ledger.sqlite import SQLite
 from aipipe.ledger.store import Ledger
-from aipipe.ledger.types import Day, Entry, Funds, Grant, Hold, Purpose, Settled, Total, Usages, Wait
+from aipipe.ledger.types import Day, Entry, Funds, Grant, Hold, Pace, Purpose, Settled, Total, Usages, Wait
 
 __all__ = [
     "Day",
@@ -14,6 +14,7 @@ __all__ = [
     "Grant",
     "Hold",
     "Ledger",
+    "Pace",
     "Purpose",
     "Settled",
     "Total",

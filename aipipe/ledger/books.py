@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
+from statistics import median
 from typing import Any
 
 from aipipe.ledger.sqlite import Execute, SQLite
-from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Purpose, Total, Usages
+from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Pace, Purpose, Total, Usages
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
@@ -96,6 +97,15 @@ class Books:
         )
         return [Entry(*row) for row in rows]
 
+    def paces(self, limit: int) -> dict[str, Pace]:
+        """How each provider did in the last `limit` requests of everybody. Those without any are left out."""
+        rows = self._database.read(
+            "SELECT provider, ended, time, duration FROM entry WHERE ended IN ('complete', 'partial')"
+            " ORDER BY id DESC LIMIT ?",
+            [limit],
+        )
+        return {name: pace_of([row[1:] for row in rows if row[0] == name]) for name in {row[0] for row in rows}}
+
     def answer(self, email: str, answer_id: str) -> Usages | None:
         """The tokens of the answer that `email` got under this id, or None: not theirs, or not known."""
         rows = self._database.read(
@@ -134,6 +144,13 @@ def spent_since(execute: Execute, email: str, since: date) -> tuple[int, str | N
         [email, since.isoformat()],
     )[0]
     return int(spent), oldest
+
+
+def pace_of(requests: Sequence[tuple[str, float, int]]) -> Pace:
+    """From how requests ended, when, and after how many milliseconds."""
+    whole = [duration for ended, _, duration in requests if ended == "complete"]
+    cut = [moment for ended, moment, _ in requests if ended == "partial"]
+    return Pace(len(requests), round(median(whole)) if whole else None, max(cut, default=None))
 
 
 def day_of(moment: float) -> str:

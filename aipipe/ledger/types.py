@@ -128,4 +128,13 @@ class Total:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a provider did of late: `median` milliseconds to a whole answer, and when one was last cut short."""
+
+    requests: int
+    median: int | None
+    last_partial: float | None
+
+
 Column = Literal["email", "date", "provider", "model", "app"]
