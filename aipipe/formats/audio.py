@@ -61,7 +61,7 @@ class Transcription(OpenAIFamily):
     """A recording to text. How long it is, and so what it costs, is known only from the answer."""
 
     def ask(self, body: JSON, context: Context) -> Ask:
-        if body.get("response_format", "json") not in TELLING:
+        if str(body.get("response_format", "json")) not in TELLING:
             raise NotAllowed(
                 "AI Pipe can't see the cost of an answer in text alone: ask for response_format json or verbose_json."
             )

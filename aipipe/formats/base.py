@@ -174,7 +174,7 @@ def refuse_kinds(items: Iterator[JSON], allowed: frozenset[str], what: str, defa
     """Raises `NotAllowed` for the first item whose `type` isn't among the allowed ones."""
     for item in items:
         kind = item.get("type") or default
-        if kind not in allowed:
+        if not isinstance(kind, str) or kind not in allowed:
             raise NotAllowed(f"AI Pipe can't price {what} of type {str(kind)[:60]!r} and so refuses them.")
 
 
@@ -198,4 +198,4 @@ def refuse_long_caching(options: object) -> None:
 
 def inline_bytes(url: object) -> int:
     """How many of the body's bytes are an image, rather than text."""
-    return len(url) if isinstance(url, str) and url.startswith("data:") else 0
+    return len(url) if isinstance(url, str) and url.startswith("data:image/") else 0

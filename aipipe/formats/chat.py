@@ -34,7 +34,9 @@ NO_PRICE = {
     "web_search_options": "searches are billed per call",
     "plugins": "they are billed per call",
     "preset": "it belongs to the operator's account",
+    "n_predict": "max_tokens says how long an answer may be",  # llama.cpp believes it rather than max_tokens
 }
+CAPS = ("max_completion_tokens", "max_tokens")
 STORED = {"audio": "stored answers belong to the operator's account, and their length is not known"}
 
 # A tenth of a second is a token (https://developers.openai.com/api/docs/guides/realtime-costs), which takes 134 bytes
@@ -97,7 +99,7 @@ class Chat(OpenAIFamily):
         return Ask(
             input_bytes=context.size - inline + TEMPLATE_BYTES,
             input_tokens=tokens,
-            cap=count(body, "max_completion_tokens") or count(body, "max_tokens"),
+            cap=max(count(body, name) or 0 for name in CAPS) or None,  # providers differ over which of two counts
             most=context.limits.most,
             choices=count(body, "n", most=128) or 1,
             least=WHOLE_ANSWER if context.limits.thinks else SHORTEST_ANSWER,
@@ -106,7 +108,7 @@ class Chat(OpenAIFamily):
 
     def cap(self, body: JSON, tokens: int | None) -> None:
         if tokens is not None:
-            set_already = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
+            set_already = [name for name in CAPS if body.get(name) is not None]
             for name in set_already or [self.cap_field]:
                 body[name] = tokens
         ask_for_usage(body)

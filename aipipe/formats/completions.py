@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from aipipe.admission import Ask
-from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, count
-from aipipe.formats.chat import CHAT, ChoicesWatch, ask_for_usage, read_choices
+from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, count, refuse_fields
+from aipipe.formats.chat import CHAT, NO_PRICE, ChoicesWatch, ask_for_usage, read_choices
 
 DEFAULT_CAP = 16  # the provider's own; always sent, since others' is "no limit"
 
 
 class Completions(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
+        refuse_fields(body, NO_PRICE)
         prompt = body.get("prompt")
         prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
         answers = max(count(body, "n", most=128) or 1, count(body, "best_of", most=128) or 1)

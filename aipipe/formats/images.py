@@ -49,7 +49,7 @@ def presumed_images(body: JSON, wanted: int, size: int) -> dict[str, int]:
 class Images(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         told = str(body.get("n"))
-        wanted = count({"n": int(told)} if told.isdecimal() else body, "n", most=100) or 1
+        wanted = count({"n": int(told)} if told.isdecimal() and len(told) < 9 else body, "n", most=100) or 1
         if body.get("output_format") == "svg" or body.get("svg"):
             raise NotAllowed("AI Pipe can't price SVG, for which another model is billed as well: ask for png or webp.")
         if wanted > 1 and body.get("stream") not in (None, False, "false"):

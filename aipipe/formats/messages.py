@@ -106,7 +106,7 @@ SOURCES = {"image": frozenset({"base64", "url"}), "document": frozenset({"base64
 def refuse_elsewhere(block: JSON) -> None:
     source, allowed = block.get("source"), SOURCES[block["type"]]
     data = source.get("data", "") if isinstance(source, dict) else None
-    if not isinstance(source, dict) or source.get("type") not in allowed or not isinstance(data, str):
+    if not isinstance(source, dict) or str(source.get("type")) not in allowed or not isinstance(data, str):
         raise NotAllowed(f"AI Pipe takes {block['type']}s on its shared key as {' or '.join(sorted(allowed))} only.")
 
 
@@ -130,7 +130,7 @@ def _blocks(found: Iterator[JSON]) -> Iterator[JSON]:
 def instructions(body: JSON) -> int:
     """The most that Anthropic's own instructions for tools and for a schema take, in tokens."""
     tools = [*objects(body, "tools")]
-    own = sum(tool.get("type") in CLIENT_TOOLS for tool in tools)
+    own = sum(str(tool.get("type")) in CLIENT_TOOLS for tool in tools)
     config = body.get("output_config")
     schema = body.get("output_format") or (isinstance(config, dict) and config.get("format"))
     return INSTRUCTIONS * (bool(tools) + own + bool(schema))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from aipipe.admission import Ask
 from aipipe.budgets import Budget
 from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
@@ -204,11 +206,19 @@ class Provider:
         return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks, tier)
 
 
+DEEPEST = 254
+
+
 def read_body(raw: bytes) -> JSON:
     """The JSON object that a request consists of. Raises InvalidRequest when it isn't one."""
     body = parse(raw)
     if body is None:
         raise InvalidRequest("AI Pipe expected a JSON object as the request's body.")
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST:
+        try:
+            orjson.dumps(body)  # it reads deeper objects than it writes
+        except TypeError:
+            raise InvalidRequest(f"AI Pipe reads JSON of at most {DEEPEST} levels.") from None
     return body
 
 
