@@ -17,8 +17,9 @@ _STRING = re.compile(rb'["\\]')
 class Reader:
     """Finds the objects in one array, each as an event. The same bytes give the same events, however they are cut.
 
-    An answer that is one object rather than an array is its only element. One of more than `MAX_EVENT_BYTES` is
-    left out and counted in `skipped`. No bytes raise an error: what isn't JSON gives no events, or odd ones.
+    The bracket that ends the array is an event too, named `end`, which starts with the last element. An answer that is
+    one object rather than an array is its only element. One of more than `MAX_EVENT_BYTES` is left out and counted in
+    `skipped`. No bytes raise an error: what isn't JSON gives no events, or odd ones.
     """
 
     __slots__ = (
@@ -26,6 +27,7 @@ class Reader:
         "_escaped",
         "_joint",
         "_level",
+        "_newest",
         "_offset",
         "_pieces",
         "_size",
@@ -44,6 +46,7 @@ class Reader:
         self._joint = b""  # what an element would need in front of it
         self._string = self._escaped = False  # whether the next byte is in a string, and after a backslash
         self._start: int | None = None  # of the unfinished element
+        self._newest = 0  # where the last element began
         self._pieces: list[bytes] = []  # of the unfinished element, as far as it isn't too long
         self._size = 0
 
@@ -67,6 +70,8 @@ class Reader:
             elif self._start is not None and self._depth == self._level:
                 self._keep(chunk[kept:at])
                 events += self._element(self._offset + at)
+            elif mark[0] == b"]" and not self._depth:
+                events.append(Event("end", b"]", self._newest, self._offset + at))
         if self._start is not None:
             self._keep(chunk[kept:])
         self._offset += len(chunk)
@@ -99,7 +104,8 @@ class Reader:
 
     def _element(self, end: int) -> list[Event]:
         """The element that ends here, unless it is too long."""
-        found = [Event("message", b"".join(self._pieces), self._start or 0, end)]
+        self._newest = self._start or 0
+        found = [Event("message", b"".join(self._pieces), self._newest, end)]
         if self._size > MAX_EVENT_BYTES:
             self.skipped += 1
             found = []

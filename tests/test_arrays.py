@@ -23,9 +23,11 @@ FAILURE = b'data: {"error": {"code": 502}}\n\n'
 
 
 def fed(chunks: list[bytes]) -> tuple[arrays.Reader, list[Any]]:
+    """What a reader finds in chunks, but for the end."""
     reader = arrays.Reader()
     events = [event for chunk in chunks for event in reader.feed(chunk)]
-    return reader, events + reader.close()
+    assert reader.close() == []
+    return reader, [event for event in events if event.name != "end"]
 
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -47,6 +49,13 @@ def test_braces_quotes_and_escapes_in_strings_byte_by_byte() -> None:
     stream = json.dumps(HOSTILE, ensure_ascii=False).encode()
     _, events = fed([bytes([byte]) for byte in stream])
     assert [json.loads(event.data) for event in events] == HOSTILE
+
+
+def test_the_last_bracket_is_told_and_no_other() -> None:
+    reader = arrays.Reader()
+    assert [event.name for event in reader.feed(b'[{"a": []}, {"b": "]"}, []')] == ["message"] * 3
+    [end] = reader.feed(b"\n] ")
+    assert (end.name, end.data, end.start, end.end) == ("end", b"]", 24, 28)
 
 
 def test_one_object_is_its_only_element() -> None:

@@ -117,11 +117,9 @@ def media(contents: Iterable[JSON]) -> Media:
     for content in contents:
         for part in _parts(content.get("parts")):
             refuse_others(part, PARTS, "parts")
-            refuse_others(
-                next(messages(part.get("mediaResolution"), "mediaResolution"), {}), frozenset({"level"}), "it"
-            )
-            for data in messages(part.get("inlineData"), "inlineData"):
-                found.take(data)
+            refuse_others(message(part.get("mediaResolution"), "mediaResolution"), frozenset({"level"}), "media")
+            if part.get("inlineData") is not None:
+                found.take(message(part["inlineData"], "inlineData"))
     return found
 
 

@@ -86,7 +86,7 @@ class GenerateWatch:
     def see(self, event: Event) -> bool:
         piece = parse(event.data)
         if piece is None:
-            return event.data == b"[DONE]"
+            return event.data == b"]"
         self.take(piece)
         candidates: list[dict[str, Any]] = piece.get("candidates") or []
         for candidate in candidates:
