@@ -226,6 +226,7 @@ class Keeper:
         self._owed: deque[Callable[[], object]] = deque()
         self._started = self._stopped = False
         self._wake = threading.Event()
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
@@ -261,12 +262,13 @@ class Keeper:
 
     def look_after(self) -> None:
         """Settles what is owed, then sweeps. Raises LedgerUnavailable, with nothing lost."""
-        while self._owed:
-            try:
-                self._owed[0]()
-            except LedgerUnavailable:
-                raise
-            except Exception:  # it must not keep the others from being settled; its hold expires
-                log.exception("A settlement can't be booked.")
-            self._owed.popleft()
+        with self._looking:
+            while self._owed:
+                try:
+                    self._owed[0]()
+                except LedgerUnavailable:
+                    raise
+                except Exception:  # it must not keep the others from being settled; its hold expires
+                    log.exception("A settlement can't be booked.")
+                self._owed.popleft()
         self._ledger.sweep()
