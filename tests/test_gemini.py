@@ -10,11 +10,12 @@ import pytest
 from conftest import MakeApp
 from fake_provider import FakeProvider
 
-from aipipe.admission import Ask
+from aipipe.admission import Ask, Share, share
 from aipipe.errors import AppError, InvalidRequest, NotAllowed
 from aipipe.formats import Context, Embed, GeminiChat, Generate
 from aipipe.formats.gemini import RECORDED_BYTES, consistent
 from aipipe.models import TILES, limits
+from aipipe.pricing import Prices
 
 FLASH, NANO = "gemini-2.5-flash", "gemini-2.5-flash-image"
 MEBIBYTE = "A" * 2**20
@@ -47,6 +48,16 @@ def test_a_recording_or_document_is_a_guess_that_runs_alone(kind: str, modalitie
     assert found.input_tokens == 2**20 // RECORDED_BYTES
     assert found.guessed
     assert modalities <= found.modalities
+
+
+def test_a_guess_gets_all_the_money_and_waits_until_it_has_it() -> None:
+    rate = Prices({}).find("geminiv1beta", "google", FLASH)
+    assert rate
+    found = ask(said(inline("audio/mp3"), generationConfig={"maxOutputTokens": 500}))
+    card = rate.card(found.bound, modalities=found.modalities)
+    assert share(found, card, 10**8, alone=False) is None
+    assert share(found, card, 10**8, alone=True) == Share(10**8, 500)
+    assert share(found, card, 10**6, alone=True) is None
 
 
 def test_a_text_file_counts_as_its_bytes() -> None:

@@ -133,6 +133,19 @@ def test_a_stream_that_breaks_off_is_an_error_to_the_sdk(gemini: genai.Client, p
         next(stream)
 
 
+def test_what_nobody_waits_for_any_more_is_read_on_and_paid(provider: Script, server: Server, alice: Caller) -> None:
+    """Google makes the rest of an answer, and bills it, whoever has left."""
+    steps = [piece("Hel", 1), Gate("half"), piece("lo", 900, finishReason="STOP")]
+    provider.answers("POST", f"{FLASH}:streamGenerateContent", sse=steps)
+    path = "/geminiv1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+    with calling(server, path, alice, {"contents": [{"parts": [{"text": "Hi"}]}]}) as call:
+        assert call.line().startswith(b"data: ")
+        call.leave()
+    provider.release("half")
+    entry = server.entry(alice)
+    assert (entry.cost, entry.ended) == (8 * 300 + 900 * 2_500, "complete")
+
+
 def test_embeddings(gemini: genai.Client, provider: Script, server: Server, alice: Caller) -> None:
     usage = {"promptTokenCount": 5, "promptTokenDetails": [{"modality": "TEXT", "tokenCount": 5}]}
     answer = {"embeddings": [{"values": [0.1, 0.2]}], "usageMetadata": usage}
