@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from asking import BUDGET, call
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aipipe.admission import LONGEST_LINE, Ask, Share, needed, share, shortest
@@ -96,6 +96,7 @@ asks = st.builds(
 money = st.integers(-1000, 10**12) | st.integers(-10, 10**6)
 
 
+@settings(deadline=None)
 @given(ask=asks, card=cards, available=money, alone=st.booleans())
 def test_what_is_set_aside_covers_what_is_granted_and_is_never_more_than_there_is(
     ask: Ask, card: Card, available: int, alone: bool
@@ -112,6 +113,7 @@ def test_what_is_set_aside_covers_what_is_granted_and_is_never_more_than_there_i
         assert shortest(ask, alone=alone) <= found.tokens <= ask.want
 
 
+@settings(deadline=None)
 @given(ask=asks, card=cards, available=money, more=st.integers(0, 10**9), alone=st.booleans())
 def test_more_money_never_gets_less(ask: Ask, card: Card, available: int, more: int, alone: bool) -> None:
     less = share(ask, card, available, alone=alone)
@@ -121,6 +123,7 @@ def test_more_money_never_gets_less(ask: Ask, card: Card, available: int, more: 
         assert found.tokens >= less.tokens
 
 
+@settings(deadline=None)
 @given(ask=asks, card=cards, available=money)
 def test_who_gets_something_beside_others_gets_it_alone_too(ask: Ask, card: Card, available: int) -> None:
     beside = share(ask, card, available, alone=False)
@@ -128,6 +131,7 @@ def test_who_gets_something_beside_others_gets_it_alone_too(ask: Ask, card: Card
         assert share(ask, card, available, alone=True) == beside
 
 
+@settings(deadline=None)
 @given(ask=asks, card=cards)
 def test_what_a_refusal_says_is_needed_is_needed_and_enough(ask: Ask, card: Card) -> None:
     least = needed(ask, card)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aipipe.errors import ConfigError
@@ -184,6 +184,7 @@ def test_free_means_that_nothing_has_a_price() -> None:
 tokens = st.integers(0, 10**7)
 
 
+@settings(deadline=None)
 @given(counts=st.fixed_dictionaries({"input_tokens": tokens, "output_tokens": tokens}))
 @pytest.mark.parametrize(
     ("provider", "model"),
@@ -206,6 +207,7 @@ def test_no_request_costs_more_than_its_card_says(provider: str, model: str, cou
     assert found.cost(cached) <= most
 
 
+@settings(deadline=None)
 @given(price=st.decimals(0, 10**6, allow_nan=False, places=9), money=st.integers(0, 10**18))
 def test_what_money_buys_it_pays_for(price: Decimal, money: int) -> None:
     card = Card(Decimal(0), price, Decimal(0))
@@ -213,6 +215,7 @@ def test_what_money_buys_it_pays_for(price: Decimal, money: int) -> None:
         assert card.output_cost(card.buys(money)) <= money < card.output_cost(card.buys(money) + 1) + 1
 
 
+@settings(deadline=None)
 @given(dollars=st.decimals(0, 10**6, allow_nan=False, places=15))
 def test_no_fraction_of_a_nanodollar_is_given_away(dollars: Decimal) -> None:
     assert 0 <= nano(dollars) - dollars * 10**9 < 1

@@ -147,7 +147,9 @@ def count(body: JSON, field_name: str, *, least: int = 1, most: int = 10**7) -> 
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidRequest(f"AI Pipe can't use {field_name}={str(value)[:40]!r}: send a whole number from {least}.")
+        raise InvalidRequest(
+            f"AI Pipe can't use {field_name}={str(value)[:40]}: send a whole number from {least} to {most}."
+        )
     return value
 
 
