@@ -20,7 +20,8 @@ STAY_HERE = HOP_BY_HOP | {
     "authorization", "x-api-key", "x-goog-api-key",
 }  # fmt: skip
 STAY_HERE_FROM_SHARED_KEY = frozenset({
-    "openai-organization", "openai-project", "x-http-method", "x-http-method-override", "x-method-override",
+    "openai-organization", "openai-project", "openai-beta", "x-anthropic-beta",
+    "x-http-method", "x-http-method-override", "x-method-override",
 })  # fmt: skip
 # Of Anthropic's and Google's own headers these alone: the others choose a workspace, features, or a part of the answer.
 GO_TO_SHARED_KEY = frozenset({"anthropic-version", "anthropic-dangerous-direct-browser-access", "x-goog-api-client"})

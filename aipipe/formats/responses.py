@@ -35,6 +35,7 @@ SHARED = {
     "prompt": "stored prompts belong to the operator's account",
     "background_options": "they are for what runs in the background",
     "context_management": "what it adds is not known beforehand",
+    "multi_agent": "nothing bounds how many agents it starts",
 }
 ITEMS = frozenset({
     "message", "reasoning",

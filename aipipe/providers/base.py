@@ -202,7 +202,8 @@ class Provider:
             card = rate.card(ask.bound, modalities=ask.modalities, tier=tier)
             card = replace(card, input=card.input * self.margin, output=card.output * self.margin)
         if card.unpriced:
-            raise UnknownPrice(f"Model {model} pricing unknown for this kind of request")
+            telling = ", unless it tells what it used (stream_format sse)" if ask.told else ""
+            raise UnknownPrice(f"Model {model} pricing unknown for this kind of request{telling}")
         return Call(self, endpoint, format, model, body, rate, card, ask, known.thinks, tier)
 
 
@@ -238,7 +239,7 @@ DECIDING = frozenset({
     "max_tokens", "max_completion_tokens", "max_output_tokens", "previous_response_id", "prompt", "modalities",
     "conversation", "web_search_options", "plugins", "preset", "thinking", "messages", "input", "mcp_servers",
     "container", "audio", "voice", "stream_format", "response_format", "output_format", "svg", "quality",
-    "context_management", "background_options", "prompt_cache_options",
+    "context_management", "background_options", "prompt_cache_options", "multi_agent",
 })  # fmt: skip
 
 
