@@ -15,6 +15,7 @@ from e2e.server import PATIENCE, Caller, Server
 from fake_provider import Gate
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
+from test_scenarios import FILES
 from wire import head
 
 from clients.conftest import play
@@ -205,4 +206,18 @@ def test_images_are_edited(client: OpenAI, server: Server, provider: Script, ali
         image.name = f"{number}.png"
     answer = client.images.edit(model="gpt-image-1.5", image=images, prompt="Join them.", quality="low")
     assert answer.usage is not None and answer.usage.input_tokens == 343
+    booked(server, alice, scenario)
+
+
+def test_an_answer_too_large_to_be_read_whole_is_charged_all_the_same(
+    client: OpenAI, server: Server, provider: Script, alice: Caller
+) -> None:
+    name = "an output that isn't divided is all image"
+    scenario = next(each for each in FILES["openai-images"]["scenarios"] if each["name"] == name)
+    told = scenario["upstream"]["json"]
+    large = {"data": [{"b64_json": "A" * 9 * 2**20}], "usage": told["usage"]}
+    provider.answers("POST", "/v1/images/generations", json=large)
+    raw = client.images.with_raw_response.generate(model="gpt-image-1.5", prompt="An otter", quality="low")
+    assert "x-aipipe-cost" not in raw.headers
+    assert raw.parse().data[0].b64_json == large["data"][0]["b64_json"]
     booked(server, alice, scenario)
