@@ -23,6 +23,7 @@ LISTS = ("v1/models", "models")
 # How to get all of a list that comes in pages otherwise.
 # https://docs.anthropic.com/en/api/models-list, https://ai.google.dev/api/models#method:-models.list
 QUERIES = {"anthropic": "?limit=1000", "geminiv1beta": "?pageSize=1000"}
+TEXT: frozenset[str] = frozenset()  # that is: nothing but text
 VERSION = ("anthropic-version", "2023-06-01")  # https://docs.anthropic.com/en/api/versioning
 
 # Names of what is listed among the others, and doesn't chat, for lists that tell no more than names.
@@ -85,7 +86,7 @@ class Catalog:
     def _priced(self, provider: Provider, names: list[str]) -> list[Model]:
         models = []
         for name in names:
-            if rate := self._prices.find(provider.name, provider.price_id, name):
+            if rate := provider.rate(self._prices, name, TEXT):
                 # Of a thousand tokens, since a million may be priced as a long prompt is.
                 prices = (1000 * rate.cost({kind: 1000}) for kind in ("input_tokens", "output_tokens"))
                 models.append(Model(name, *prices))

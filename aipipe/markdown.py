@@ -34,7 +34,7 @@ _cleaner = nh3.Cleaner(
 )
 # What our pages add, to tags that nothing but the cleaner can have written: text has its `<` escaped.
 _FURNITURE = {
-    "<pre>": '<pre class="copyable" tabindex="0">',
+    "<pre><code>": '<pre class="copyable"><code tabindex="0">',
     "</pre>": '<button type="button" class="plain" aria-live="polite">Copy</button></pre>',
     "<table>": '<div class="scroll" tabindex="0"><table>',
     "</table>": "</table></div>",

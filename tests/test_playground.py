@@ -150,6 +150,16 @@ def test_anthropics_format_is_spoken_where_there_is_no_other(make_app: MakeApp, 
     assert request.header("x-api-key") == "sk-ant-operator"
 
 
+def test_gemini_is_talked_with_in_openais_format(alice: FlaskClient, provider: FakeProvider) -> None:
+    provider.answers("POST", "/v1beta/openai/chat/completions", sse=chunks("Hi"))
+    asked = {**HELLO, "provider": "geminiv1beta", "model": "gemini-2.0-flash", "system": "Be brief.", "max_tokens": 9}
+    text, end = events(alice.post("/playground/chat", json=asked))
+    assert (text, end["input_tokens"], end["output_tokens"]) == ("Hi", 14, 3)
+    [request] = provider.requests
+    assert json.loads(request.body)["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert request.header("x-goog-api-key")
+
+
 def test_an_answer_that_breaks_off_is_charged_and_says_so(
     app: Flask, alice: FlaskClient, provider: FakeProvider
 ) -> None:
@@ -277,14 +287,11 @@ def test_models_come_from_the_providers_lists_with_prices_and_are_kept(
         **OPENAI_ALONE,
         AIPIPE_BUDGET={"*": {"limit": 0.1, "days": 7}, ALICE: {"limit": 1, "days": 7, "models": ["*-nano"]}},
     )
-    names = [NANO, "gpt-4o", "text-embedding-3-small", "gpt-9", "<script>alert(1)</script>"]
+    names = [NANO, "gpt-4o", "text-embedding-3-small", "gpt-9"]
     provider.answers("GET", "/v1/models", json={"data": [{"id": name} for name in names]})
-    page = signed_in(app, "bob@example.com").get("/playground/models").text
-    assert re.findall(r'data-name="([^"]+)"', page) == [f"openai / {NANO}", "openai / gpt-4o"]
-    assert "$0.10 / $0.40" in page
-    assert page.count(" data-usual") == 1
-    page = signed_in(app, ALICE).get("/playground/models").text
-    assert re.findall(r'data-model="([^"]+)"', page) == [NANO]
+    nano, other = [NANO, "$0.10 / $0.40"], ["gpt-4o", "$2.50 / $10.00"]
+    assert signed_in(app, "bob@example.com").get("/playground/models").json == {"openai": [nano, other]}
+    assert signed_in(app, ALICE).get("/playground/models").json == {"openai": [nano]}
     [request] = provider.requests
     assert request.header("Authorization") == "Bearer sk-operator-openai"
 
@@ -293,8 +300,16 @@ def test_a_list_that_cant_be_had_leaves_the_others(make_app: MakeApp, provider: 
     app = make_app(dev=True, **{**OPENAI_ALONE, "OPENROUTER_API_KEY": "sk-or-operator"})
     provider.answers("GET", "/v1/models", status=500, body=b"<html>")
     provider.answers("GET", "/api/v1/models", json={"data": [{"id": "openai/gpt-4o-mini"}]})
-    page = signed_in(app, ALICE).get("/playground/models").text
-    assert re.findall(r'data-name="([^"]+)"', page) == ["openrouter / openai/gpt-4o-mini"]
+    found = signed_in(app, ALICE).get("/playground/models").json
+    assert found == {"openrouter": [["openai/gpt-4o-mini", "$0.15 / $0.60"]]}
+
+
+def test_models_that_openrouter_alone_prices_are_offered_too(make_app: MakeApp, provider: FakeProvider) -> None:
+    app = make_app(dev=True, **{**OPENAI_ALONE, "OPENAI_API_KEY": None, "OPENROUTER_API_KEY": "sk-or-operator"})
+    listed = {"id": "acme/new-1", "pricing": {"prompt": "0.000001", "completion": "0.000002"}}
+    provider.answers("GET", "/api/v1/models", json={"data": [listed, {"id": "acme/unpriced", "pricing": {}}]}, times=2)
+    found = signed_in(app, ALICE).get("/playground/models").json
+    assert found == {"openrouter": [["acme/new-1", "$1.00 / $2.00"]]}
 
 
 @pytest.mark.parametrize(
@@ -456,7 +471,7 @@ def test_markdown_keeps_what_answers_are_made_of() -> None:
     for part in ("<h1>T</h1>", "<li>a <code>b</code></li>", "<s>c</s>", 'href="https://example.com"', "<td>1</td>"):
         assert part in html
     assert '<td class="right">2</td>' in html
-    assert "<code>1 &lt; 2\n</code>" in html
+    assert '<pre class="copyable"><code tabindex="0">1 &lt; 2\n</code>' in html
 
 
 def test_hostile_answers_reach_the_page_as_harmless_html_only(alice: FlaskClient, provider: FakeProvider) -> None:

@@ -10,6 +10,7 @@ for (const pre of document.querySelectorAll("pre.copyable")) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "Copy" });
   button.setAttribute("aria-live", "polite");
   pre.append(button);
+  pre.querySelector("code").tabIndex = 0; // it scrolls, by keyboard too
 }
 
 document.addEventListener("click", async (event) => {

@@ -1,14 +1,34 @@
 // A dialog with a list to choose from, by keyboard or pointer, narrowed down by a search.
 
 /**
- * `dialog` holds an input (a combobox), its listbox with groups of options, and a `.none` for a search that finds
- * nothing. Options are found by their `data-name`. `chose` is called with the option that was chosen.
+ * `dialog` holds an input (a combobox), its listbox, and a `.none` for a search that finds nothing. `chose` is called
+ * with the data of the option that was chosen: its `group`, its `item`, and its `name`, which is both.
  */
 function picker(dialog, chose) {
   const search = dialog.querySelector("[role=combobox]");
   const list = dialog.querySelector("[role=listbox]");
   const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
   let chosen, pointed;
+
+  const make = (role, className, ...inside) => {
+    const element = Object.assign(document.createElement("div"), { className });
+    if (role) element.setAttribute("role", role);
+    element.append(...inside);
+    return element;
+  };
+
+  function makeGroup(name, items) {
+    const group = make("group", "", make("", "group", name));
+    group.setAttribute("aria-label", name);
+    for (const [item, price] of items) {
+      const option = make("option", "", item, " ", make("", "number quiet", price));
+      option.id = `option-${name}-${group.childElementCount}`;
+      option.setAttribute("aria-selected", "false");
+      Object.assign(option.dataset, { group: name, item, name: `${name} / ${item}` });
+      group.append(option);
+    }
+    return group;
+  }
 
   const found = () => [...list.querySelectorAll("[role=option]:not([hidden])")];
 
@@ -36,7 +56,7 @@ function picker(dialog, chose) {
     chosen = option;
     chosen.setAttribute("aria-selected", "true");
     dialog.close();
-    chose(chosen);
+    chose(chosen.dataset);
   }
 
   search.addEventListener("input", narrow);
@@ -60,10 +80,12 @@ function picker(dialog, chose) {
       search.focus();
       narrow();
     },
-    /** Fills the list, and chooses the first option that one of `wishes` is true of. False where there is none. */
-    fill(html, ...wishes) {
-      list.innerHTML = html;
-      const option = wishes.map((wish) => found().find(wish)).find(Boolean);
+    /** Fills the list with groups of items and their prices, and chooses the first of `names` that is in there, or else
+     * the first item. False where there is none. */
+    fill(groups, ...names) {
+      list.replaceChildren(...Object.entries(groups).filter(([, items]) => items.length).map(([name, items]) => makeGroup(name, items)));
+      const options = found();
+      const option = names.map((name) => options.find(({ dataset }) => dataset.name === name)).find(Boolean) ?? options[0];
       if (option) choose(option);
       return Boolean(option);
     },

@@ -6,7 +6,7 @@ const CHOICE = "playground.model";
 const WAITS = [200, 400, 800, 1600, 3200]; // milliseconds, until what a stopped answer cost is booked
 
 const turns = []; // { role, content, element, said }, and of answers: { model, id }
-let model; // { provider, model, name }
+let model; // { group: the provider, item: the model, name: both }
 let running; // the AbortController of the answer that is being written
 let editing; // the turn whose text is in the composer
 
@@ -46,8 +46,8 @@ async function* events(response) {
 
 const number = (id) => ($(id).value ? $(id).valueAsNumber : null);
 const request = (messages) => ({
-  provider: model?.provider,
-  model: model?.model,
+  provider: model?.group,
+  model: model?.item,
   messages: messages.filter(({ content }) => content.trim()).map(({ role, content }) => ({ role, content })),
   system: $("system").value,
   temperature: number("temperature"),
@@ -206,10 +206,10 @@ async function showCode() {
 
 // What people do
 
-const models = picker($("models"), ({ dataset }) => {
-  model = dataset;
-  $("model-name").textContent = dataset.name;
-  localStorage.setItem(CHOICE, dataset.name);
+const models = picker($("models"), (chosen) => {
+  model = chosen;
+  $("model-name").textContent = model.name;
+  localStorage.setItem(CHOICE, model.name);
 });
 
 const clicks = {
@@ -237,10 +237,9 @@ prompt.addEventListener("keydown", (event) => {
 $("chat").hidden = false;
 if (matchMedia("(pointer: fine)").matches) prompt.focus();
 ask("/playground/models")
-  .then((response) => response.text())
-  .then((html) => {
-    const last = localStorage.getItem(CHOICE);
-    if (models.fill(html, ({ dataset }) => dataset.name === last, ({ dataset }) => "usual" in dataset, () => true)) return;
+  .then((response) => response.json())
+  .then((offered) => {
+    if (models.fill(offered, localStorage.getItem(CHOICE), $("chat").dataset.usual)) return;
     throw refusal("No provider here has models to talk with: its operator should set a provider's key.");
   })
   .catch((error) => {

@@ -9,6 +9,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from aipipe import calling, conversation, markdown
+from aipipe.catalog import Model
 from aipipe.client import Client
 from aipipe.conversation import Conversation
 from aipipe.errors import AppError, InvalidRequest, NotConfigured, ProviderError
@@ -43,19 +44,19 @@ def playground() -> Response:
     user = session.signed_in()
     if user is None:
         return session.sign_in_first()
-    return page("playground/playground.html", budget=services().budgets.find(user.email), left=left(user))
+    return page("playground/playground.html", left=left(user), usual=example())
 
 
 @bp.get("/playground/models")
 def models() -> Response:
-    """The models that one may talk with here, as the options of a list."""
+    """The models that one may talk with here, by provider: each a name and a price."""
     budget = services().budgets.find(person().email)
     offered = {
-        name: [model for model in found if budget.allows(name, model.id)]
+        name: [(model.id, price(model)) for model in found if budget.allows(name, model.id)]
         for name, found in services().catalog.models().items()
         if conversation.endpoint(services().providers[name])
     }
-    return page("playground/models.html", offered=offered, usual=example())
+    return json_response(offered)
 
 
 @bp.post("/playground/chat")
@@ -161,6 +162,11 @@ def refusal(provider: Provider, reply: Reply) -> AppError:
     if reply.status < 400:
         return ProviderError(f"{provider.name} sent an answer that the playground can't show.")
     return ProviderError(f"{provider.name} refused this ({reply.status}). {message}".strip())
+
+
+def price(model: Model) -> str:
+    """Dollars for a million tokens in and out."""
+    return f"${readable(model.input)} / ${readable(model.output)}" if model.input or model.output else "free"
 
 
 def left(user: Identity) -> int:

@@ -27,7 +27,10 @@ WIDTHS = (360, 390, 768, 1440)
 FITS = (
     "() => document.documentElement.scrollWidth <= innerWidth && document.documentElement.scrollHeight <= innerHeight"
 )
+SIZES = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .map((entry) => entry.decodedBodySize)"""
 AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+ENDLESS = "Write the word yes two thousand times."  # which the local model, at temperature 0, doesn't end
 HOSTILE = """# <script>hacked()</script>
 
 <img src=x onerror="hacked()"> ![pixel](https://evil.example.com/pixel.png) <svg onload="hacked()">
@@ -342,13 +345,10 @@ def test_nothing_sticks_out_at_any_width(chat: Page, provider: Script, scheme: s
 
 def test_it_weighs_less_than_150_kilobytes(page: Page, site: Site, provider: Script, alice: Caller) -> None:
     enter(page, site, provider, alice.email)
-    sizes: list[int] = []
-    page.on("response", lambda response: sizes.append(len(response.body())))
-    session = page.context.new_cdp_session(page)
-    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-    page.reload()
+    page.goto(f"{site.server.url}/playground")
     expect(page.locator("#model-name")).to_contain_text("small")
-    assert len(sizes) >= 7
+    sizes = page.evaluate(SIZES)
+    assert len(sizes) >= 8
     assert sum(sizes) < 150_000
 
 
@@ -369,19 +369,23 @@ def test_without_javascript_it_says_that_it_needs_it(
 def test_the_local_model_streams_and_is_stopped(chat: Page, site: Site, alice: Caller) -> None:
     choose(chat, "local / smollm2-135m")
     chat.get_by_text("Settings").click()
-    chat.get_by_label("Max tokens").fill("20")
-    say(chat, "Say hello.")
-    expect(answers(chat).locator(".cost")).not_to_be_empty(timeout=60_000)
+    chat.get_by_label("Temperature").fill("0")
+    chat.get_by_label("Max tokens").fill("8")
+    cost, facts = answers(chat).locator(".cost"), answers(chat).locator(".facts")
+    say(chat, ENDLESS)
+    expect(cost).not_to_be_empty(timeout=60_000)
     [entry] = site.server.ledger.entries(alice.email)
     assert (entry.ended, entry.provider, entry.app) == ("complete", "local", "playground")
-    expect(answers(chat).locator(".cost")).to_have_attribute("title", f"${show(entry.cost)}")
-    expect(answers(chat).locator(".facts")).to_contain_text(f"{entry.input_tokens} in, {entry.output_tokens} out")
-    chat.get_by_label("Max tokens").fill("2000")
-    say(chat, "Count from one to a thousand, in words, one number a line.")
-    expect(answers(chat).nth(1).locator(".said")).not_to_be_empty(timeout=60_000)
+    expect(cost).to_have_attribute("title", f"${show(entry.cost)}")
+    expect(facts).to_contain_text(f"{entry.input_tokens} in, {entry.output_tokens} out")
+    expect(facts).to_contain_text("cut off at its limit of tokens")
+    chat.get_by_label("Max tokens").fill("")
+    chat.get_by_role("button", name="Edit").click()
+    say(chat, ENDLESS)
+    expect(answers(chat).locator(".said")).to_contain_text("Yes", timeout=60_000)
     chat.get_by_role("button", name="Stop").click()
-    expect(answers(chat).nth(1).locator(".facts")).to_contain_text("stopped")
-    expect(answers(chat).nth(1).locator(".cost")).not_to_be_empty()
+    expect(facts).to_contain_text("stopped")
+    expect(cost).not_to_be_empty()
     latest = site.server.ledger.entries(alice.email)[0]
     assert latest.ended == "partial"
-    expect(answers(chat).nth(1).locator(".cost")).to_have_attribute("title", f"${show(latest.cost)}")
+    expect(cost).to_have_attribute("title", f"${show(latest.cost)}")
