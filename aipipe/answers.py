@@ -11,7 +11,7 @@ from typing import Protocol
 from aipipe.client import Client
 from aipipe.errors import ProviderError
 from aipipe.formats import JSON, UNREADABLE, Reading, parse
-from aipipe.metering import Charge
+from aipipe.metering import Bill, Charge
 from aipipe.upstream import Answer
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Large:
     def __init__(self, answer: Answer, charge: Charge, chunks: list[bytes]) -> None:
         self._answer, self._charge = answer, charge
         self._chunks = deque(chunks)
-        self._tail = b""
+        self._tail = b"".join(chunks)[-EDGE:]
         self._open = True
         self._cut = False
 
@@ -101,13 +101,21 @@ class Large:
         self._open = False
         self._answer.close()
         reading = usage_at_end(self._charge, self._tail)
-        self._charge.settle(reading, status=self._answer.status, interrupted=self._cut)
+        settle(self._charge, reading, self._answer.status, interrupted=self._cut)
 
     def close(self) -> None:
         """The caller has all, or has left: an answer that isn't a stream is read on to its end."""
         while self._open:
             self._chunks.clear()
             self._fetch()
+
+
+def settle(charge: Charge, reading: Reading, status: int, *, interrupted: bool = False) -> Bill | None:
+    """Charges an answer that isn't a stream. A refusal that tells no usage costs nothing, cut short or not."""
+    if status >= 400 and reading.usage is None:
+        charge.release()
+        return None
+    return charge.settle(reading, status=status, interrupted=interrupted)
 
 
 def usage_at_end(charge: Charge, tail: bytes) -> Reading:

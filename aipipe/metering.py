@@ -180,7 +180,7 @@ class Charge:
 
         None when the ledger can't be reached (it is tried again until it can) or the hold was swept before.
         """
-        counts, cost, sure = assess(self.call, reading, interrupted)
+        counts, cost, sure = assess(self.call, reading, interrupted, self.grant.amount)
         usages = Usages(*(int(counts.get(name, 0)) for name in ("input_tokens", "output_tokens", "cache_read_tokens")))
         ended: Ended = "complete" if sure else "partial"
 
@@ -199,8 +199,12 @@ class Charge:
         return Bill(settled.cost, max(0, self._limit - settled.spent), usages, ended) if settled else None
 
 
-def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, int], int, bool]:
-    """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here."""
+def assess(call: Call, reading: Reading, interrupted: bool, held: int) -> tuple[dict[str, int], int, bool]:
+    """Counts, cost in nanodollars, and whether they are the provider's own rather than counted here.
+
+    What is counted here for want of a usage is never dearer than what was `held`, the bound of what can have been made:
+    not all the bytes of an answer are text.
+    """
     interrupted = interrupted or reading.unfinished
     written = max(reading.pieces, -(-reading.text_bytes // BYTES_PER_TOKEN))
     usage = reading.usage or (call.guess(0) if call.ask.told else None)
@@ -215,7 +219,7 @@ def assess(call: Call, reading: Reading, interrupted: bool) -> tuple[dict[str, i
             log.warning("A usage of %s/%s makes no sense: %s", call.provider.name, call.model, counts)
             written = max(written, usage.output_tokens)
     guess = call.guess(written, reading.sound_tokens)
-    return dict(guess.counts), worth(call, guess), False
+    return dict(guess.counts), min(worth(call, guess), held), False
 
 
 class Keeper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aipipe import arrays, sse
-from aipipe.answers import Large, Unmetered, Whole, read
+from aipipe.answers import Large, Unmetered, Whole, read, settle
 from aipipe.client import Client
 from aipipe.errors import ProviderError, ProviderTimeout
 from aipipe.formats import JSON, Reading, parse
@@ -107,7 +107,7 @@ def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) ->
                 return Reply(answer.status, headers, Large(answer, charge, chunks))
     except ProviderError:
         answer.close()
-        charge.settle(Reading(), status=answer.status, interrupted=True)
+        settle(charge, Reading(text_bytes=size * charge.call.ask.output), answer.status, interrupted=True)
         raise
     answer.close()
     body = b"".join(chunks)
@@ -117,14 +117,11 @@ def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) ->
 
 
 def _settle_whole(charge: Charge, body: bytes, found: JSON | None, status: int) -> Bill | None:
-    """Charges a whole answer; a refusal that tells no usage costs nothing."""
+    """Charges a whole answer."""
     reading = read(charge, found)
-    if status >= 400 and reading.usage is None:
-        charge.release()
-        return None
     if found is not None and reading.usage is None and charge.call.ask.output:
         reading.text_bytes = len(body)
-    return charge.settle(reading, status=status)
+    return settle(charge, reading, status)
 
 
 def bill_headers(bill: Bill | None) -> Headers:

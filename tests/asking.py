@@ -24,6 +24,7 @@ PRICES = Prices(
         "school/free": {"input_mtok": 0, "output_mtok": 0},
         "school/writes": {"output_mtok": 0.01},
         "school/embeds": {"input_mtok": 0.001},
+        "school/speaks": {"input_mchars": 0.001},
         "school/hears": {"audio_hours": 0.0036},  # 1,000 nanodollars a second
     }
 )

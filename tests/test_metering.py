@@ -373,7 +373,7 @@ CHARGED: dict[str, tuple[Reading, bool, dict[str, Any], int, bool]] = {
 def test_an_answer_is_charged(
     reading: Reading, interrupted: bool, asked: dict[str, Any], cost: int, sure: bool
 ) -> None:
-    _, found, is_sure = assess(call(**asked), reading, interrupted)
+    _, found, is_sure = assess(call(**asked), reading, interrupted, 10**6)
     assert (found, is_sure) == (cost, sure)
 
 
@@ -381,6 +381,13 @@ def test_the_entry_says_whether_the_provider_told_it_or_we_counted(ledger: Ledge
     for reading, interrupted in ((TOLD, False), (SAID, False), (TOLD, True)):
         charge(ledger, keeper).settle(reading, status=200, interrupted=interrupted)
     assert [entry.ended for entry in reversed(ledger.entries(ALICE))] == ["complete", "partial", "partial"]
+
+
+def test_a_guess_is_never_dearer_than_what_can_have_been_made(ledger: Ledger, keeper: Keeper) -> None:
+    recording = Reading(text_bytes=10**9)  # a sound in base64, say, in an answer that broke off
+    bill = charge(ledger, keeper, amount=500).settle(recording, status=200, interrupted=True)
+    assert bill
+    assert bill.cost == 500
 
 
 def test_more_than_was_held_is_charged_all_the_same_and_nothing_remains(ledger: Ledger, keeper: Keeper) -> None:
@@ -427,7 +434,7 @@ CALLS = [
 def test_whatever_a_provider_tells_there_is_a_cost_and_it_is_never_negative(
     asked: Any, reading: Reading, interrupted: bool
 ) -> None:
-    found, cost, _ = assess(asked, reading, interrupted)
+    found, cost, _ = assess(asked, reading, interrupted, 10**9)
     assert isinstance(cost, int)
     assert cost >= 0
     assert all(int(each) >= 0 for each in found.values())
