@@ -1,0 +1,129 @@
+"""Answers that are not streams, from a real connection to a real ledger: what is passed on, and what is charged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from asking import BUDGET, call
+from ledgers import ALICE, open_at
+from raw_server import PATIENCE, Server, answer, shared_pool
+
+from aipipe import relay
+from aipipe.client import Client
+from aipipe.errors import ProviderError
+from aipipe.ledger import Ledger
+from aipipe.metering import Charge, Metering
+from aipipe.tokens import Identity
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 20}  # 210 nanodollars
+WHOLE = orjson.dumps({"id": "c", "choices": [{"message": {"content": "Hi"}}], "usage": USAGE})
+UNTOLD = orjson.dumps({"id": "c", "choices": [{"message": {"content": "Hi" * 100}}]})
+HI = call().ask.likely
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = open_at(tmp_path / "ledger.db")
+    yield ledger
+    assert ledger.balanced()
+    assert ledger.holds() == []
+    ledger.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    shared_pool().close()
+    server.close()
+
+
+def charge_at(server: Server, ledger: Ledger, **asked: Any) -> Charge:
+    """An admitted request to `server`."""
+    asked_call = call(**asked)
+    provider = replace(asked_call.provider, base=server.url)
+    metering = Metering(ledger, patience=PATIENCE, request_limit=60)
+    charge = metering.admit(Identity(ALICE), BUDGET, replace(asked_call, provider=provider), lambda: False)
+    metering.close()
+    return charge
+
+
+def relayed(server: Server, charge: Charge, *, whole: int = relay.WHOLE) -> tuple[int, bytes]:
+    client = Client({})
+    reply = relay.send(shared_pool(), charge, "POST", "/v1/x", [], b"{}", client, whole=whole)
+    try:
+        return reply.status, b"".join(reply.body)
+    finally:
+        reply.body.close()
+
+
+def head(status: int, length: int) -> bytes:
+    return b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, length)
+
+
+# status, body, bytes that never come: cost and how it ended, where anything is booked
+ANSWERS: dict[str, tuple[int, bytes, int, tuple[int, str] | None]] = {
+    "whole": (200, WHOLE, 0, (210, "complete")),
+    "without a usage": (200, UNTOLD, 0, (HI + 10 * -(-len(UNTOLD) // 4), "partial")),
+    "no JSON": (200, b"<html>Bad gateway</html>", 0, (HI, "partial")),
+    "nothing": (200, b"", 0, (HI, "partial")),
+    "cut short": (200, UNTOLD, 1, (HI + 10 * -(-len(UNTOLD) // 4), "partial")),
+    "cut short at once": (200, b"", 1, (HI, "partial")),
+    "a refusal": (400, b'{"error": {"message": "No"}}', 0, None),
+    "a refusal that was billed": (400, WHOLE, 0, (210, "complete")),
+    "a refusal cut short": (500, b"<html>Inter", 9, None),
+}
+
+
+@pytest.mark.parametrize("whole", [relay.WHOLE, 4], ids=["read whole", "large"])
+@pytest.mark.parametrize(("status", "body", "missing", "booked"), ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_is_passed_on_and_charged(
+    status: int,
+    body: bytes,
+    missing: int,
+    booked: tuple[int, str] | None,
+    whole: int,
+    server: Server,
+    ledger: Ledger,
+) -> None:
+    server.plays(answer(head(status, len(body) + missing), body))
+    charge = charge_at(server, ledger)
+    if missing:
+        with pytest.raises((ProviderError, ConnectionResetError)):
+            relayed(server, charge, whole=whole)
+    else:
+        assert relayed(server, charge, whole=whole) == (status, body)
+    entries = ledger.entries(ALICE)
+    if booked and whole == 4 and booked[1] == "partial" and body:
+        booked = (HI, "partial")  # of a large answer only the end is looked at
+    assert [(entry.cost, entry.ended) for entry in entries] == ([booked] if booked else [])
+    assert all(entry.status == status for entry in entries)
+
+
+def test_a_provider_that_hangs_up_before_it_answers_is_not_paid(server: Server, ledger: Ledger) -> None:
+    server.plays(answer(b""))
+    with pytest.raises(ProviderError):
+        relayed(server, charge_at(server, ledger))
+    assert ledger.entries(ALICE) == []
+
+
+def test_what_is_told_by_the_request_is_charged_before_the_answer_is_passed_on(server: Server, ledger: Ledger) -> None:
+    server.plays(answer(b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 99\r\n\r\nhalf"))
+    charge = charge_at(server, ledger, model="speaks", path="/v1/audio/speech", input="Hello", voice="alloy")
+    with pytest.raises(ConnectionResetError):
+        relayed(server, charge)
+    assert [(entry.cost, entry.ended) for entry in ledger.entries(ALICE)] == [(5, "complete")]
+
+
+def test_embeddings_that_break_off_cost_their_input(server: Server, ledger: Ledger) -> None:
+    server.plays(answer(head(200, 999), b"[0.1, 0.2"))
+    charge = charge_at(server, ledger, model="embeds", path="/v1/embeddings", input="Hi")
+    with pytest.raises(ProviderError):
+        relayed(server, charge)
+    (entry,) = ledger.entries(ALICE)
+    assert (entry.cost, entry.output_tokens) == (charge.call.ask.likely, 0)
