@@ -23,7 +23,6 @@ from aipipe.formats.base import (
     refuse_long_caching,
     refuse_stored_voice,
 )
-from aipipe.models import Limits
 from aipipe.sse import Event
 from aipipe.usage_parsing import Flavour
 
@@ -39,9 +38,9 @@ NO_PRICE = {
 CAPS = ("max_completion_tokens", "max_tokens")
 STORED = {"audio": "stored answers belong to the operator's account, and their length is not known"}
 
-# A tenth of a second is a token (https://developers.openai.com/api/docs/guides/realtime-costs), which takes 134 bytes
-# of base64 at 8 kbit/s, the least that the MP3 format knows.
-HEARD_BYTES_PER_TOKEN = 50
+# Sound is up to 17 tokens a second (https://developers.openai.com/api/docs/guides/realtime-costs). At 8 kbit/s, the
+# least that the MP3 format knows, 80 bytes of base64 are a token; at 32 kbit/s four times as many.
+HEARD_BYTES_PER_TOKEN = 80
 
 
 def parts(messages: Iterator[JSON]) -> Iterator[JSON]:
@@ -70,15 +69,20 @@ def wanted(body: JSON) -> set[str]:
     return {item for item in asked if isinstance(item, str)} if isinstance(asked, list) else set()
 
 
-def medium(part: JSON, limits: Limits) -> tuple[int, int]:
-    """How many of the body's bytes are an image or a sound, rather than text, and the tokens that it is at most."""
-    held = part.get(str(part.get("type")))
-    if part.get("type") == "image_url":
-        return inline_bytes(held.get("url") if isinstance(held, dict) else held), limits.image
-    if part.get("type") == "input_audio" and isinstance(held, dict) and isinstance(held.get("data"), str):
-        size = len(held["data"])
-        return size, -(-size // HEARD_BYTES_PER_TOKEN)
-    return 0, 0
+def image_bytes(part: JSON) -> int | None:
+    """How many of the body's bytes are this image, if the part is one."""
+    held = part.get("image_url")
+    if part.get("type") != "image_url":
+        return None
+    return inline_bytes(held.get("url") if isinstance(held, dict) else held)
+
+
+def sound_bytes(part: JSON) -> int | None:
+    """How many of the body's bytes are this sound, if the part is one."""
+    held = part.get("input_audio")
+    if part.get("type") != "input_audio" or not isinstance(held, dict):
+        return None
+    return len(str(held.get("data") or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +93,20 @@ class Chat(OpenAIFamily):
 
     def ask(self, body: JSON, context: Context) -> Ask:
         refuse_unpriced(body)
-        inline = tokens = 0
-        modalities = wanted(body) | ({"image"} if context.limits.draws else set())
-        for part in parts(objects(body, "messages")):
-            part_bytes, part_tokens = medium(part, context.limits)
-            inline += part_bytes
-            tokens += part_tokens
-            modalities |= {"audio"} if part.get("type") == "input_audio" else set()
+        said = [*parts(objects(body, "messages"))]
+        images = [size for part in said if (size := image_bytes(part)) is not None]
+        sounds = [size for part in said if (size := sound_bytes(part)) is not None]
+        drawn = {"image"} if context.limits.draws else set()
+        text = context.size - sum(images) - sum(sounds) + TEMPLATE_BYTES
         return Ask(
-            input_bytes=context.size - inline + TEMPLATE_BYTES,
-            input_tokens=tokens,
+            # A sound is at most so many tokens, and probably a quarter of them, as text is of its bytes.
+            input_bytes=text + -(-sum(sounds) // HEARD_BYTES_PER_TOKEN),
+            input_tokens=len(images) * context.limits.image,
             cap=max(count(body, name) or 0 for name in CAPS) or None,  # providers differ over which of two counts
             most=context.limits.most,
             choices=count(body, "n", most=128) or 1,
             least=WHOLE_ANSWER if context.limits.thinks else SHORTEST_ANSWER,
-            modalities=frozenset(modalities),
+            modalities=frozenset(wanted(body) | drawn | ({"audio"} if sounds else set())),
         )
 
     def cap(self, body: JSON, tokens: int | None) -> None:
