@@ -44,8 +44,10 @@ def fetch_prices(name: str, base: str) -> dict[str, Mapping[str, Any]]:
     Raises ProviderError, or one of LookupError, TypeError and ValueError when the list isn't what is documented.
     """
     found = parse(fetch_list(name, base)) or {}
-    priced = [entry for entry in found["data"] if isinstance(entry.get("pricing"), dict)]
-    return {str(entry["id"]): entry["pricing"] for entry in priced}
+    priced = [entry for entry in found["data"] if "pricing" in entry]
+    if not priced:
+        raise ValueError("no model has a price")
+    return {str(entry["id"]): dict(entry["pricing"]) for entry in priced}
 
 
 def fetch_list(name: str, base: str) -> bytes:
