@@ -71,11 +71,12 @@ def test_money_held_is_not_available_to_the_next_request(ledger: Ledger) -> None
         seen.append(funds)
         return Grant(0, 0, Usages())
 
-    hold(ledger, 600)
+    hold(ledger, 350)
+    hold(ledger, 250)
     settle(ledger, hold(ledger, 300), cost=150)
     hold(ledger, 50, email=BOB)
     ledger.admit(purpose(), look, limit=1000, since=LONG_AGO, expires=FOREVER)
-    assert seen == [Funds(limit=1000, spent=150, held=600, ahead=0, recent=1, oldest="2026-03-14")]
+    assert seen == [Funds(limit=1000, spent=150, held=600, ahead=0, recent=2, oldest="2026-03-14")]
     assert seen[0].available == 250
     with pytest.raises(BudgetExceeded):
         hold(ledger, 251)
