@@ -76,8 +76,8 @@ def test_it_may_be_cut_anywhere() -> None:
         assert written(multipart.read(Pieces(body, [at]), CONTENT_TYPE))[1] == WHOLE[1:2], at
 
 
-# What the parser that compares takes for more than a character is left out.
-NAMES = st.text(string.ascii_letters + string.digits + "!#$&'()*+,-./:<>?@^_`{|}~[]", min_size=1, max_size=20)
+# What the parser that compares takes for more than a character is left out, and the <> that it takes off.
+NAMES = st.text(string.ascii_letters + string.digits + "!#$&'()*+,-./:?@^_`{|}~[]", min_size=1, max_size=20)
 FILES = st.builds(Part, NAMES, st.binary(max_size=200), NAMES, st.sampled_from(["audio/wav", "image/png"]))
 FIELDS = st.builds(Part, NAMES, st.text(max_size=50).map(str.encode))
 
