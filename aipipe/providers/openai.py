@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aipipe.formats import Chat, Completions, Embeddings, Images, Responses, Speech, Transcription, Translation
-from aipipe.providers.base import Provider, free, metered
+from aipipe.formats import Chat
+from aipipe.providers.base import Provider
+from aipipe.providers.compatible import endpoints
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,5 @@ def openai(organization: str | None) -> OpenAI:
         key_variable="OPENAI_API_KEY",
         price_id="openai",
         organization=organization,
-        endpoints=(
-            metered("/v1/chat/completions", Chat(cap_field="max_completion_tokens")),
-            metered("/v1/completions", Completions()),
-            metered("/v1/responses", Responses()),
-            metered("/v1/embeddings", Embeddings()),
-            metered("/v1/audio/speech", Speech()),
-            metered("/v1/audio/transcriptions", Transcription(), form=True),
-            metered("/v1/audio/translations", Translation(), form=True),
-            metered("/v1/images/generations", Images()),
-            metered("/v1/images/edits", Images(), form=True),
-            free("GET", "/v1/models"),
-            free("GET", "/v1/models/{}"),
-            free("POST", "/v1/moderations"),
-        ),
+        endpoints=endpoints(Chat(cap_field="max_completion_tokens")),
     )
