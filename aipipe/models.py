@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 IMAGE_TOKENS = 5_000  # more than any model below takes for an image, but where it says so
+PATCHES = 10_000  # of an image at its original size, by OpenAI's newer models, which count each by a factor
 TILES = 24 * 258  # as many tiles as an image of at most 3,072 pixels a side is cut into by Gemini
 
 
@@ -35,6 +36,9 @@ FAMILIES: tuple[tuple[str, Limits], ...] = (
     (r"gpt-4\.1.*", Limits(32_768)),
     (r"gpt-5[\w.]*-chat.*", Limits(16_384)),
     (r"gpt-5[\w.]*-image.*", Limits(128_000, thinks=True, draws=True)),
+    (r"gpt-(5\.[2-9]|6).*-nano.*", Limits(128_000, thinks=True, image=int(PATCHES * 2.46))),
+    (r"gpt-(5\.[2-9]|6).*-mini.*", Limits(128_000, thinks=True, image=int(PATCHES * 1.62))),
+    (r"gpt-(5\.[2-9]|6).*", Limits(128_000, thinks=True, image=int(PATCHES * 1.2))),
     (r"gpt-[56].*", Limits(128_000, thinks=True)),
     (r"o1-mini.*", Limits(65_536, thinks=True)),
     (r"o1-preview.*", Limits(32_768, thinks=True)),
