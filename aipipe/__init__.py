@@ -83,6 +83,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     responses.init_app(app)
     session.init_app(app)
     files.init_app(app)
+    docs.init_app(app)
     for view in (
         account,
         google_sign_in,
@@ -92,7 +93,6 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         admin_pages,
         health,
         similarity,
-        docs,
         library,
         playground,
         proxy,

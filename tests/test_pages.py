@@ -202,3 +202,28 @@ def test_vendored_assets_are_what_was_looked_at() -> None:
         checksum, name = line.split()
         assert checksum.startswith(assets.fingerprint(f"vendor/{name}"))
         assert (folder / name).parent.joinpath("LICENSE").is_file()
+
+
+def test_documents_are_pages_that_name_this_instance_and_link_to_each_other(app: Flask) -> None:
+    client = app.test_client()
+    start = client.get("/docs", base_url="http://localhost:9999")
+    assert start.status_code == 200
+    assert "http://localhost:9999/usage" in start.text
+    assert "localhost:8787" not in start.text
+    seen, waiting = set(), {"/docs"}
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        text = client.get(path, base_url="http://localhost:9999").text
+        for link in re.findall(r'href="(/docs[^"]*)"', text):
+            page, _, anchor = link.partition("#")
+            answer = client.get(page)
+            assert answer.status_code == 200, f"{path} leads to {link}"
+            assert not anchor or f'id="{anchor}"' in answer.text, f"{path} leads to {link}"
+            waiting |= {page} - seen
+    assert {"/docs/api", "/docs/operations", "/docs/decisions/001-holds"} <= seen
+
+
+@pytest.mark.parametrize("name", ["../README", "..%2FREADME", "openapi.json", "nothing", "decisions/../../README"])
+def test_nothing_but_a_document_is_read(app: Flask, name: str) -> None:
+    assert app.test_client().get(f"/docs/{name}").status_code == 404
