@@ -20,6 +20,7 @@ from aipipe.ledger import Day, Ledger, open_ledger
 from aipipe.money import show
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
+from aipipe.views.sheets import harmless
 
 Made = TypeVar("Made")
 
@@ -137,7 +138,7 @@ def dollars(nano: int) -> str:
 def print_csv(days: list[Day]) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["email", "date", "cost"])
-    out.writerows([day.email, day.date, show(day.cost)] for day in days)
+    out.writerows([harmless(day.email), day.date, show(day.cost)] for day in days)
 
 
 def spent_in_window(ledger: Ledger, email: str, budget: Budget) -> str:

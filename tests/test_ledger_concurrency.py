@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, Clock, give_or_wait, hold, open_at, purpose, settle
+from waiting import eventually
 
 from aipipe.errors import BudgetExceeded
 from aipipe.ledger import Hold, Wait
@@ -289,17 +289,9 @@ def test_requests_that_exclude_each_other_all_have_their_turn(processes: Process
     ledger = open_at(path)
     first = hold(ledger, LIMIT)
     begun = [processes.submit(queue_up, str(path), number) for number in range(PROCESSES)]
-    wait_for(lambda: len(ledger.holds()) == 1 + PROCESSES * THREADS)
+    eventually(lambda: len(ledger.holds()) == 1 + PROCESSES * THREADS, "all stand in line", PATIENCE)
     ledger.release(first.id)
     assert [one.result(PATIENCE) for one in begun] == [THREADS] * PROCESSES
     assert ledger.spent(ALICE, LONG_AGO) == PROCESSES * THREADS
     assert ledger.holds() == []
     ledger.close()
-
-
-def wait_for(found: Callable[[], bool]) -> None:
-    """Looks until it is so: other processes tell no event."""
-    patience = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < patience
-        time.sleep(0.005)

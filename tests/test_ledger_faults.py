@@ -170,11 +170,11 @@ def test_while_one_waits_for_a_locked_ledger_others_can_read(
 ) -> None:
     waiting, go_on = threading.Event(), threading.Event()
 
-    def sleep(seconds: float) -> None:
+    def wait_for_the_test(seconds: float) -> None:
         waiting.set()
         assert go_on.wait(PATIENCE)
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", wait_for_the_test)
     elsewhere.execute("BEGIN IMMEDIATE")
     thread = threading.Thread(target=hold, args=(ledger,))
     thread.start()

@@ -9,6 +9,7 @@ import socket
 import sys
 import termios
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wire import PATIENCE, Received
@@ -56,10 +57,21 @@ class Latch:
         os.close(self.wait_end)
 
 
+def eventually(so: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Returns as soon as `so` holds; raises AssertionError with `what` when it doesn't in time.
+
+    For what tells no event: the state of another process, or of the system. Hence the one sleep between two looks.
+    """
+    deadline = time.monotonic() + patience
+    while not so():
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        time.sleep(0.005)
+
+
 def delivered(connection: socket.socket) -> None:
-    """Waits until the other side has all that was sent: a reset throws the rest away. No event tells."""
-    patience = time.monotonic() + PATIENCE
-    while int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder):
-        if time.monotonic() > patience:
-            raise TimeoutError
-        time.sleep(0.001)
+    """Waits until the other side has all that was sent: a reset throws the rest away."""
+
+    def all_of_it() -> bool:
+        return not int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+    eventually(all_of_it, "the other side has all that was sent")

@@ -23,11 +23,10 @@ from aipipe.services import services
 from aipipe.tokens import plausible_email
 from aipipe.views import guards
 from aipipe.views.responses import json_response
+from aipipe.views.sheets import harmless
 
 bp = Blueprint("admin", __name__)
 log = logging.getLogger(__name__)
-
-FORMULA = ("=", "+", "-", "@")
 
 
 @bp.before_request
@@ -129,14 +128,11 @@ def as_csv(pages: Iterable[list[Day]]) -> Iterator[str]:
     yield "email,date,cost\n"
     for page in pages:
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows((plain(day.email), day.date, show(day.cost)) for day in page)
+        csv.writer(lines, lineterminator="\n").writerows(
+            (harmless(day.email), day.date, show(day.cost)) for day in page
+        )
         yield lines.getvalue()
         let_others_run()
-
-
-def plain(email: str) -> str:
-    """What a spreadsheet won't compute. https://owasp.org/www-community/attacks/CSV_Injection"""
-    return f"'{email}" if email.startswith(FORMULA) else email
 
 
 def let_others_run() -> None:

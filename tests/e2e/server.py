@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import waiting
 
 from aipipe import tokens
 from aipipe.ledger import Entry, Ledger, open_ledger
@@ -34,11 +35,8 @@ DAY = 86_400
 
 
 def eventually(so: Callable[[], object], what: str) -> None:
-    """Returns as soon as `so` holds. Raises AssertionError with `what` when it doesn't in time."""
-    deadline = time.monotonic() + PATIENCE
-    while not so():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.02)
+    """As `waiting.eventually`, with patience for a server on a busy machine."""
+    waiting.eventually(so, what, PATIENCE)
 
 
 @dataclass(frozen=True)
