@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, send_from_directory
+import mimetypes
+
+from flask import Blueprint, Flask, Response
 
 from aipipe import assets
 from aipipe.errors import NotFound
@@ -23,6 +25,8 @@ def asset(path: str) -> Response:
     name = assets.plain(path)
     if name is None or ".." in name:
         raise NotFound("There is no such file, or it has changed: load the page again.")
-    answer = send_from_directory(assets.STATIC, name)
+    # Read at once: a file left open, where a browser leaves in the middle, would stay open for a while.
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    answer = Response((assets.STATIC / name).read_bytes(), mimetype=kind)
     answer.headers["Cache-Control"] = FOR_EVER
     return answer
