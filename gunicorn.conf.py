@@ -13,6 +13,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -105,6 +106,21 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
 
 
 logger_class = DiscreetLogger
+
+
+def on_starting(server: Any) -> None:
+    """Of several workers that can't start, one is reason enough to end. gunicorn notices the others while it ends,
+    and would break that off with a traceback."""
+    reap = server.reap_workers
+
+    def reap_workers() -> None:
+        try:
+            reap()
+        except HaltServer:
+            if server.LISTENERS:  # `stop` begins by letting go of them
+                raise
+
+    server.reap_workers = reap_workers
 
 
 def when_ready(server: Any) -> None:

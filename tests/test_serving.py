@@ -132,7 +132,7 @@ REFUSALS: list[tuple[list[str | Path], dict[str, str], str]] = [
     ([BIN / "aipipe", "serve"], {"AIPIPE_SECRET": SECRET, "WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY must be a whole"),
     ([BIN / "aipipe", "serve"], {"AIPIPE_SECRET": SECRET, "AIPIPE_BUDGET": '{"*": {"limit": "x"}}'}, "must be dollars"),
     ([BIN / "aipipe", "dev"], {"WEB_CONCURRENCY": ""}, "WEB_CONCURRENCY must be a whole number"),
-    (GUNICORN, {}, "AIPIPE_SECRET is not set"),
+    (GUNICORN, {"WEB_CONCURRENCY": "6"}, "AIPIPE_SECRET is not set"),
 ]
 
 
