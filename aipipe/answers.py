@@ -92,8 +92,9 @@ class Large:
         """One more chunk; at the end the charge is settled."""
         try:
             chunk = self._answer.read()
-        except ProviderError:
+        except ProviderError as error:
             chunk, self._cut = b"", True
+            self._charge.failed(error.status, error.message)
         if chunk:
             self._chunks.append(chunk)
             self._tail = (self._tail + chunk)[-EDGE:]

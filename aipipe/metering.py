@@ -165,11 +165,22 @@ class Charge:
         self.grant = hold.grant
         self._ledger, self._keeper, self._hold = ledger, keeper, hold
         self._limit, self._since = budget.limit, since
+        self._sent = 0.0
+        self._first_token: int | None = None
 
     def sent(self) -> None:
         """The request is about to leave. Raises LedgerUnavailable: then it must not."""
         if not self._ledger.mark_sent(self._hold):
             raise LedgerUnavailable
+        self._sent = time.monotonic()
+
+    def speaks(self) -> None:
+        """The first token of a streamed answer has come."""
+        self._first_token = round((time.monotonic() - self._sent) * 1000)
+
+    def failed(self, status: int, message: str) -> None:
+        """The provider refused the operator, or broke; `message` is a sentence of ours. It changes nothing else."""
+        self._ledger.failures.note(self.call.provider.name, status, message)
 
     def release(self) -> None:
         """Nothing was billed."""
@@ -192,6 +203,7 @@ class Charge:
                 status=status,
                 ended=ended,
                 answer_id=reading.answer_id,
+                first_token=self._first_token,
                 since=self._since,
             )
 

@@ -17,6 +17,14 @@ from aipipe.upstream import Answer, Body, Pool, unwatched
 
 WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
 
+# What the operator has to hear of, by the provider's status; what is left is the caller's business.
+REFUSALS = {
+    401: "It does not take AI Pipe's key.",
+    402: "AI Pipe's account there has no money left.",
+    403: "It forbids AI Pipe's key what was asked for.",
+    429: "It wants AI Pipe to ask less, or its quota is used up.",
+    500: "It failed.",
+}
 
 AnswerBody = Whole | Large | Stream | Unmetered
 
@@ -59,9 +67,12 @@ def send(
         answer = pool.send(provider.name, provider.base, method, target, headers, body, watch)
     except ProviderTimeout as error:
         _give_up(charge, error.status if error.billable else None)
+        charge.failed(error.status, error.message)
         raise
-    except Exception:
+    except Exception as error:
         _give_up(charge, ClientGone.status if client.left else None)
+        if isinstance(error, ProviderError) and not client.left:
+            charge.failed(error.status, error.message)
         raise
     return begin(answer, charge, client, whole)
 
@@ -79,6 +90,8 @@ def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) ->
     headers = answer_headers(answer.headers, shared=True)
     if charge.grant.capped:
         headers.append(("X-AIPipe-Capped", str(charge.grant.tokens)))
+    if sentence := REFUSALS.get(answer.status, REFUSALS[500] if answer.status > 500 else None):
+        charge.failed(answer.status, sentence)
     if answer.status < 400 and (events := _events(answer, charge)):
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         return Reply(answer.status, headers, Stream(answer, charge, client, events))
@@ -105,8 +118,9 @@ def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) ->
             size += len(chunk)
             if size > whole:
                 return Reply(answer.status, headers, Large(answer, charge, chunks))
-    except ProviderError:
+    except ProviderError as error:
         answer.close()
+        charge.failed(error.status, error.message)
         settle(charge, Reading(text_bytes=size * charge.call.ask.output), answer.status, interrupted=True)
         raise
     answer.close()

@@ -32,7 +32,7 @@ class Stream:
         self._events = events
         self._watch = charge.call.format.watch()
         self._passed = 0  # bytes of the provider's stream that were passed on or are about to be
-        self._begun = False
+        self._begun = self._speaks = False
         self._settled = False
         self.bill: Bill | None = None
         self._ended = False
@@ -98,6 +98,9 @@ class Stream:
                     self._last = None
             except UNREADABLE:
                 log.warning("%s sent an event that can't be read", self._charge.call.provider.name)
+        if not self._speaks and (self._watch.reading.pieces or self._watch.reading.sound_bytes):
+            self._speaks = True
+            self._charge.speaks()
 
     def _end(self) -> bytes:
         """The provider has closed its stream: well, as far as anyone can tell."""
@@ -115,6 +118,7 @@ class Stream:
         self._close()
         if done or self._left:
             return self._held
+        self._charge.failed(error.status, error.message)
         return self._held + self._events.parting(self._charge.call.format.failure(error.message))
 
     def _settle(self, *, interrupted: bool) -> bytes:

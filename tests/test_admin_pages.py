@@ -310,13 +310,17 @@ def test_days_are_told_from_the_first_to_the_last(dana: FlaskClient, ledger: Led
 def test_providers_tell_what_is_missing_and_how_they_did(make_app: MakeApp) -> None:
     app = make_app(dev=True, AIPIPE_PUBLIC_URL=None, OPENROUTER_API_KEY=None)
     ledger = app.extensions["aipipe"].ledger
-    for duration in (100, 2500, 90_000):
-        spend(ledger, ALICE, 0.001, duration=duration)
-    spend(ledger, ALICE, 0.001, ended="partial", time=datetime(2026, 3, 14, 15, 9, tzinfo=UTC).timestamp())
+    for duration, first_token in ((100, None), (2500, 80), (90_000, 1400)):
+        spend(ledger, ALICE, 0.001, duration=duration, first_token=first_token)
+    spend(ledger, ALICE, 0.001, ended="partial", first_token=90)
+    ledger.failures.note("openai", 429, "It wants AI Pipe to ask less.")
+    now = datetime.now(UTC)
     page = signed_in(app, DANA).get("/admin").text
     assert "set OPENROUTER_API_KEY" in page
     assert "set OPENAI_API_KEY" not in page
-    assert "4 requests, median time to a whole answer 2.5 s, last cut short 2026-03-14 15:09 UTC" in page
+    assert "4 requests · first token after 90 ms · whole answer after 2.5 s" in page
+    assert f"Last error {now:%Y-%m-%d} " in page
+    assert "UTC, 429: It wants AI Pipe to ask less." in page
 
 
 # One person

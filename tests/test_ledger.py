@@ -11,7 +11,7 @@ import pytest
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, NOON, Clock, give, hold, line_up, open_at, purpose, settle
 
 from aipipe.errors import BudgetExceeded
-from aipipe.ledger import Day, Funds, Grant, Hold, Ledger, Settled, Usages, Wait
+from aipipe.ledger import Day, Failure, Funds, Grant, Hold, Ledger, Pace, Settled, Usages, Wait
 
 PI_DAY = date(2026, 3, 14)
 PATIENCE = 10.0
@@ -237,6 +237,29 @@ def test_an_answer_is_known_to_its_owner_alone(ledger: Ledger) -> None:
     assert ledger.answer(BOB, "resp_1") is None
     assert ledger.answer(ALICE, "resp_2") is None
     assert ledger.answer(ALICE, "") is None
+
+
+def test_of_a_providers_failures_the_last_is_known(ledger: Ledger, clock: Clock) -> None:
+    for status in (503, 429, 429):  # the third within the same second: once is enough
+        ledger.failures.note("openai", status, f"It said {status}.")
+    clock.now += 60
+    ledger.failures.note("gemini", 401, "It does not take our key.")
+    assert ledger.failures.last() == {
+        "openai": Failure(NOON, 429, "It said 429."),
+        "gemini": Failure(NOON + 60, 401, "It does not take our key."),
+    }
+    ledger.failures.note("openai", 429, "It said 429 again.")
+    assert ledger.failures.last()["openai"] == Failure(NOON + 60, 429, "It said 429 again.")
+
+
+def test_the_pace_of_a_provider_tells_first_tokens_of_streams_alone(ledger: Ledger, clock: Clock) -> None:
+    for seconds, first_token in ((1, None), (2, 300), (4, 100)):
+        held = hold(ledger)
+        clock.now += seconds
+        ledger.settle(held, cost=1, usages=Usages(), status=200, ended="complete", first_token=first_token)
+    assert ledger.paces(10) == {"openai": Pace(requests=3, first_token=200, whole=2000)}
+    assert ledger.paces(1) == {"openai": Pace(requests=1, first_token=100, whole=4000)}
+    assert [entry.first_token for entry in ledger.entries(ALICE)] == [100, 300, None]
 
 
 def test_a_reset_is_remembered_and_moves_forward(ledger: Ledger, clock: Clock) -> None:

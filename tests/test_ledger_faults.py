@@ -159,6 +159,7 @@ def test_a_ledger_locked_for_long_is_unavailable_and_works_again_afterwards(
         settle(ledger, held)
     with pytest.raises(LedgerUnavailable):
         hold(ledger)
+    ledger.failures.note("openai", 503, "It failed.")  # is lost, and that is all
     assert ledger.holds() == [held]
     ledger.ping()
     elsewhere.execute("COMMIT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,33 @@ def test_an_answer_is_passed_on_and_charged(
         booked = (HI, "partial")  # of a large answer only the end is looked at
     assert [(entry.cost, entry.ended) for entry in entries] == ([booked] if booked else [])
     assert all(entry.status == status for entry in entries)
+
+
+FAILURES = {
+    "an answer": (answer(head(200, len(WHOLE)), WHOLE), None),
+    "what the caller did wrong": (answer(head(400, 2), b"{}"), None),
+    "a key that isn't known": (answer(head(401, 5), b"sk-us"), (401, "It does not take AI Pipe's key.")),
+    "too many requests": (answer(head(429, 0)), (429, "It wants AI Pipe to ask less, or its quota is used up.")),
+    "a crash": (answer(head(503, 9), b"Traceback"), (503, "It failed.")),
+    "an answer cut short": (answer(head(200, 9), b"{"), (502, "school broke off in the middle of its answer.")),
+    "no answer": (answer(b""), (502, "school broke off before it answered. Try again.")),
+    "a stream cut short": (
+        answer(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nContent-Length: 99\r\n\r\n", b"data: {}\n\n"),
+        (502, "school broke off in the middle of its answer."),
+    ),
+}
+
+
+@pytest.mark.parametrize("whole", [relay.WHOLE, 0], ids=["read whole", "large"])
+@pytest.mark.parametrize(("played", "noted"), FAILURES.values(), ids=FAILURES)
+def test_the_last_failure_of_a_provider_is_noted_in_words_of_ours(
+    played: Any, noted: tuple[int, str] | None, whole: int, server: Server, ledger: Ledger
+) -> None:
+    server.plays(played)
+    with suppress(ProviderError, ConnectionResetError):
+        relayed(server, charge_at(server, ledger), whole=whole)
+    told = {name: (failure.status, failure.message) for name, failure in ledger.failures.last().items()}
+    assert told == ({"school": noted} if noted else {})
 
 
 def test_a_provider_that_hangs_up_before_it_answers_is_not_paid(server: Server, ledger: Ledger) -> None:

@@ -301,6 +301,9 @@ def check_ledger(app: Flask, answer: Response, content: bytes, scenario: Scenari
     path, said = scenario["request"]["path"], scenario["upstream"].get("status", 200)
     assert (entry.provider, entry.status, entry.app) == (path.split("/")[1], said, "")
     assert entry.endpoint in path
+    if entry.endpoint.endswith(("completions", "messages")):  # what says something
+        said_something = streamed(scenario["upstream"]) and entry.output_tokens > 0
+        assert (entry.first_token is not None) == said_something
     if "error_type" in scenario["answer"]:
         return  # it broke off: there is no place left for the cost
     if entry.provider == "geminiv1beta" and streamed(scenario["upstream"]):

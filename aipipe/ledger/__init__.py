@@ -5,11 +5,12 @@ from __future__ import annotations
 from aipipe.errors import ConfigError
 from aipipe.ledger.sqlite import SQLite
 from aipipe.ledger.store import Ledger
-from aipipe.ledger.types import Day, Entry, Funds, Grant, Hold, Pace, Purpose, Settled, Total, Usages, Wait
+from aipipe.ledger.types import Day, Entry, Failure, Funds, Grant, Hold, Pace, Purpose, Settled, Total, Usages, Wait
 
 __all__ = [
     "Day",
     "Entry",
+    "Failure",
     "Funds",
     "Grant",
     "Hold",

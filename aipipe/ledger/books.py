@@ -100,7 +100,7 @@ class Books:
     def paces(self, limit: int) -> dict[str, Pace]:
         """How each provider did in the last `limit` requests of everybody. Those without any are left out."""
         rows = self._database.read(
-            "SELECT provider, ended, time, duration FROM entry WHERE ended IN ('complete', 'partial')"
+            "SELECT provider, ended, first_token, duration FROM entry WHERE ended IN ('complete', 'partial')"
             " ORDER BY id DESC LIMIT ?",
             [limit],
         )
@@ -146,11 +146,11 @@ def spent_since(execute: Execute, email: str, since: date) -> tuple[int, str | N
     return int(spent), oldest
 
 
-def pace_of(requests: Sequence[tuple[str, float, int]]) -> Pace:
-    """From how requests ended, when, and after how many milliseconds."""
+def pace_of(requests: Sequence[tuple[str, int | None, int]]) -> Pace:
+    """From how requests ended, and after how many milliseconds they began and ended to be answered."""
+    begun = [first for _, first, _ in requests if first is not None]
     whole = [duration for ended, _, duration in requests if ended == "complete"]
-    cut = [moment for ended, moment, _ in requests if ended == "partial"]
-    return Pace(len(requests), round(median(whole)) if whole else None, max(cut, default=None))
+    return Pace(len(requests), round(median(begun)) if begun else None, round(median(whole)) if whole else None)
 
 
 def day_of(moment: float) -> str:

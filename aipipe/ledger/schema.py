@@ -29,6 +29,7 @@ SCHEMA = (
         ended TEXT NOT NULL CHECK (ended IN ('complete', 'partial', 'adjusted', 'imported')),
         answer_id TEXT NOT NULL,
         duration INTEGER NOT NULL,
+        first_token INTEGER,
         CHECK (cost >= 0 OR ended = 'adjusted')
     )""",
     "CREATE INDEX IF NOT EXISTS entry_by_person ON entry (email, time)",
@@ -68,6 +69,13 @@ SCHEMA = (
     )""",
     "CREATE INDEX IF NOT EXISTS hold_by_person ON hold (email, state)",
     "CREATE TABLE IF NOT EXISTS account (email TEXT PRIMARY KEY, void_before DOUBLE PRECISION NOT NULL)",
+    """
+    CREATE TABLE IF NOT EXISTS provider_error (
+        provider TEXT PRIMARY KEY,
+        time DOUBLE PRECISION NOT NULL,
+        status INTEGER NOT NULL,
+        message TEXT NOT NULL
+    )""",
     "CREATE TABLE IF NOT EXISTS used_nonce (nonce TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)",
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -15,6 +15,7 @@ from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import entries
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
 from aipipe.ledger.entries import append, bounded
+from aipipe.ledger.failures import Failures
 from aipipe.ledger.schema import MOST_OF_ONE
 from aipipe.ledger.sqlite import Execute, SQLite
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
@@ -32,6 +33,7 @@ class Ledger(Books):
     def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
+        self.failures = Failures(database, clock)
         try:
             self._worker = Worker(database.folder)
         except OSError as error:
@@ -154,6 +156,7 @@ class Ledger(Books):
         status: int,
         ended: Ended,
         answer_id: str = "",
+        first_token: int | None = None,
         since: date | None = None,
     ) -> Settled | None:
         """Turns a hold into an entry. None when the hold was resolved before: then nothing is booked.
@@ -165,10 +168,8 @@ class Ledger(Books):
             if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
                 return None
             charged = max(0, min(MOST_OF_ONE, cost))
-            append(
-                execute,
-                self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id),
-            )
+            entry = self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id)
+            append(execute, replace(entry, first_token=first_token))
             first = since or date.fromisoformat(day_of(hold.created))
             return Settled(charged, spent_since(execute, hold.purpose.email, first)[0])
 

@@ -83,7 +83,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger. `duration` is in milliseconds."""
+    """One line of the ledger. `duration` is in milliseconds, from admission on; so is `first_token`, from when the
+    request was sent until a streamed answer said something. None where it did not, or was no stream."""
 
     time: float
     date: str
@@ -100,6 +101,7 @@ class Entry:
     ended: Ended
     answer_id: str
     duration: int
+    first_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,20 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a provider did of late: `median` milliseconds to a whole answer, and when one was last cut short."""
+    """How a provider did of late: median milliseconds to the first token of its streams, and to its whole answers."""
 
     requests: int
-    median: int | None
-    last_partial: float | None
+    first_token: int | None
+    whole: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a provider last failed: when, with which HTTP status, and a sentence of ours about it."""
+
+    time: float
+    status: int
+    message: str
 
 
 Column = Literal["email", "date", "provider", "model", "app"]

@@ -177,10 +177,12 @@ def row(person: Person) -> Total:
 
 
 def health() -> list[dict[str, object]]:
-    """Every provider: whether it has its key, and how it did in the last requests."""
-    paces = services().ledger.paces(LATEST)
-    known = services().providers.values()
-    return [{"name": one.name, "missing": missing(one), "pace": paces.get(one.name)} for one in known]
+    """Every provider: whether it has its key, how it did in the last requests, and how it last failed."""
+    paces, failures = services().ledger.paces(LATEST), services().ledger.failures.last()
+    return [
+        {"name": one.name, "missing": missing(one), "pace": paces.get(one.name), "failure": failures.get(one.name)}
+        for one in services().providers.values()
+    ]
 
 
 def missing(provider: Provider) -> str | None:
