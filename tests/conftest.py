@@ -59,6 +59,13 @@ def forbidden_calls() -> Iterator[list[str]]:
     assert not found, f"The network was used: {found}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Schemathesis' tests, one an operation, have all the same id: xdist would take them for one, and run one."""
+    for item in items:
+        if label := getattr(item, "operation_label", None):
+            item._id = item.id.with_params(label)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
