@@ -17,7 +17,7 @@ Cast = Callable[[Any], Any]
 
 LEAST_SECRET_BYTES = 16
 PROXY_DEFAULTS: dict[str, Any] = {
-    "enabled": False,
+    "enabled": True,
     "allow": [],
     "deny": [],
     "ports": [80, 443, "8000-9999"],

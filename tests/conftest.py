@@ -16,6 +16,8 @@ from flask import Flask
 
 from aipipe import create_app, tokens
 
+pytest_plugins = ["proxies"]  # `make_proxy` and `fetch`
+
 SECRET = "0123456789abcdef0123456789abcdef"
 OPERATOR_KEYS = {
     "openai": "sk-operator-openai",

@@ -11,7 +11,6 @@ from werkzeug.routing import BaseConverter, ValidationError
 from aipipe import calling, multipart, relay
 from aipipe.answers import Unmetered
 from aipipe.client import Client
-from aipipe.errors import InvalidRequest
 from aipipe.formats import JSON, Format
 from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
@@ -19,6 +18,7 @@ from aipipe.providers.base import read_body
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key
 from aipipe.views import guards
+from aipipe.views.bodies import whole_body
 from aipipe.views.targets import raw_target
 
 bp = Blueprint("gateway", __name__)
@@ -103,21 +103,6 @@ def meter(
         if asked.form:
             asked.form.close()
     return respond(reply.status, reply.headers, reply.body)
-
-
-def whole_body() -> bytes:
-    """The request's body. What goes up as whole is whole, though Werkzeug takes what came for all there is.
-
-    Raises:
-        InvalidRequest: it broke off.
-        RequestEntityTooLarge: it came in chunks, and there are more than AI Pipe takes.
-    """
-    raw = request.get_data(cache=False)
-    if request.content_length is None:
-        request.stream.read(1)  # raises where the limit was reached
-    elif len(raw) < request.content_length:
-        raise InvalidRequest("AI Pipe got only a part of the request's body.")
-    return raw
 
 
 def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:

@@ -19,6 +19,7 @@ from aipipe.errors import InvalidRequest, NotAllowed
 from aipipe.fetching import Fetched
 from aipipe.forwarding import Headers, stranger_answer_headers, stranger_request_headers
 from aipipe.services import services
+from aipipe.views.bodies import whole_body
 from aipipe.views.targets import raw_target
 
 bp = Blueprint("proxy", __name__)
@@ -54,14 +55,14 @@ def fetch(url: str) -> Response:  # noqa: ARG001
     """The answer of the URL after `/proxy/`, as it is. `url` is Flask's, decoded; fetched is what came."""
     settings = services().config["PROXY"]
     if not settings["enabled"]:
-        raise NotAllowed('AI Pipe\'s proxy is off here. Its operator can turn it on: PROXY = {"enabled": True}.')
+        raise NotAllowed("AI Pipe's proxy is off here: its operator has turned it off.")
     refuse_to_run()
     original = raw_target("proxy").removeprefix("/")
     target = addresses.read(original)
     g.proxied = original
     refuse_loop(target)
     request.max_content_length = min(services().config["MAX_BODY_BYTES"], settings["max_bytes"])
-    body = request.get_data(cache=False)
+    body = whole_body()
     fetched = services().fetcher.fetch(
         request.remote_addr or "",
         request.method,

@@ -54,7 +54,8 @@ def refuse(error: AppError) -> Response:
 
 
 def wants_page() -> bool:
-    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+    preferred = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return preferred == "text/html" and request.blueprint != "proxy"  # which has no pages
 
 
 def refuse_http(error: HTTPException) -> Response:

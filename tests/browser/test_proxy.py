@@ -34,7 +34,7 @@ def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serv
     """`aipipe dev` whose /proxy may reach loopback, and a site to fetch from."""
     with Script() as site:
         settings = {
-            "AIPIPE_PROXY": {"enabled": True, "ports": ["1-65535"], "timeout": SECONDS, "per_minute": 1_000},
+            "AIPIPE_PROXY": {"ports": ["1-65535"], "timeout": SECONDS, "per_minute": 1_000},
             "AIPIPE_UNSAFE_LOOPBACK": "on",
             "AIPIPE_PROVIDERS__local__base": site.url,
         }
@@ -136,6 +136,52 @@ def test_a_page_of_a_stranger_runs_nothing_on_our_origin(
     assert [one.target for one in site.requests] == ["/"]
     page.goto(f"{server.url}/")
     assert page.evaluate("localStorage.getItem('aipipe')") is None
+
+
+# What a script in a stranger's page would try, were it allowed to run. A page of ours can do all of it.
+THEFTS = {
+    "cookies": "document.cookie",
+    "what is stored": "localStorage.getItem('aipipe')",
+    "what is stored for a visit": "sessionStorage.length",
+    "the page with the token": "fetch('/login', {credentials: 'include'}).then((answer) => answer.text())",
+    "what was spent": "fetch('/usage', {credentials: 'include'}).then((answer) => answer.text())",
+    "the end of the session": "fetch('/logout', {method: 'POST', credentials: 'include'})",
+}
+
+
+def attempts(page: Page) -> dict[str, str]:
+    """What becomes of each theft on the page that is open."""
+    code = "(async () => { try { await %s; return 'got' } catch (error) { return 'refused' } })()"
+    return {what: page.evaluate(code % theft) for what, theft in THEFTS.items()}
+
+
+@pytest.mark.parametrize(("kind", "content"), [("text/html", HOSTILE), ("image/svg+xml", PICTURE)])
+def test_a_page_of_a_stranger_gets_nothing_of_who_is_signed_in(
+    server: Server, site: Script, page: Page, kind: str, content: str
+) -> None:
+    page.goto(f"{server.url}/login")
+    page.get_by_role("textbox").fill("alice@example.com")
+    page.get_by_role("textbox").press("Enter")
+    page.get_by_text("Signed in as").wait_for()
+    page.evaluate("localStorage.setItem('aipipe', 'a token')")
+    site.answers("GET", "/", headers={"Content-Type": kind}, body=content.encode())
+    page.goto(f"{server.url}/proxy/{site.url}/")
+    assert page.evaluate("self.origin") == "null"
+    assert set(attempts(page).values()) == {"refused"}
+    assert [one.header("Cookie") for one in site.requests] == [None]
+    page.goto(f"{server.url}/usage")
+    assert page.get_by_role("heading").first.is_visible()
+    assert page.evaluate("localStorage.getItem('aipipe')") == "a token"
+    assert set(attempts(page).values()) == {"got"}
+
+
+def test_a_page_of_a_stranger_is_not_shown_within_another(server: Server, site: Script, app: Pages, page: Page) -> None:
+    site.answers("GET", "/", headers={"Content-Type": "text/html"}, body=b"<title>framed</title>", times=2)
+    url = f"{server.url}/proxy/{site.url}/"
+    app.pages["/"] = f'<title>An app</title><iframe src="{url}"></iframe><object data="{url}"></object>'
+    page.goto(f"{app.origin}/")
+    page.wait_for_load_state("networkidle")
+    assert all(frame.title() != "framed" for frame in page.frames)
 
 
 def test_a_strangers_script_does_not_run_as_ours(server: Server, site: Script, page: Page) -> None:
