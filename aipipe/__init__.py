@@ -65,12 +65,13 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         )
     )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
-    ledger.sweep()
+    metering = Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"])
+    metering.sweep()
     app.extensions["aipipe"] = Services(
         config=config,
         dev=dev,
         ledger=ledger,
-        metering=Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"]),
+        metering=metering,
         providers=registry,
         prices=prices,
         budgets=budgets.parse(config["BUDGET"]),

@@ -55,6 +55,10 @@ class Metering:
         self._request_limit = request_limit
         self._keeper = Keeper(ledger)
 
+    def sweep(self) -> None:
+        """Resolves what dead workers held: at once or, where the ledger is locked or its disk full, when it can."""
+        self._keeper.carry_out(self.ledger.sweep)
+
     def close(self) -> None:
         self._keeper.stop()
 
@@ -245,7 +249,7 @@ class Keeper:
         self._looking = threading.Lock()
 
     def start(self) -> None:
-        """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
+        """Starts to look after the ledger, once, from the first request or debt on: under gevent, in a greenlet."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._run, name="aipipe-keeper", daemon=True).start()
@@ -257,6 +261,7 @@ class Keeper:
         except LedgerUnavailable:
             log.error("The ledger did not take a settlement; it is kept and tried again.")
             self._owed.append(action)
+            self.start()
             self._wake.set()
             return None
 

@@ -36,8 +36,11 @@ class SQLite:
     """A database file. `write` and `read` may be called from any greenlet or thread of the process that made it."""
 
     def __init__(self, path: str) -> None:
-        self.folder = Path(f"{path}-workers").absolute()
+        self._path = Path(path).absolute()
+        self.folder = Path(f"{self._path}-workers")
         self._lock = threading.Lock()
+        if Path(f"{self._path}-wal").exists() and not self._path.exists():
+            raise LedgerUnavailable(f"{self._path} is gone, and {self._path.name}-wal is not: put it back beside that.")
         try:
             self._connection = apsw.Connection(path)
             # A commit is in the operating system's hands before the call returns, so it outlives the
@@ -47,7 +50,11 @@ class SQLite:
             self._connection.set_busy_timeout(1)
         except apsw.Error as error:
             raise unavailable(error) from error
-        self.write(self._make_tables)
+        self._place = self._where()
+        try:
+            self.write(self._make_tables)
+        except LedgerUnavailable:
+            self.read("SELECT version FROM schema_version")  # they are there, and somebody else is writing
 
     def _make_tables(self, execute: Execute) -> None:
         for statement in SCHEMA:
@@ -55,6 +62,19 @@ class SQLite:
         execute(COST_VIEW.format(if_missing="IF NOT EXISTS"))
         if not execute("SELECT version FROM schema_version"):
             execute("INSERT INTO schema_version VALUES (?)", [VERSION])
+
+    def _where(self) -> tuple[int, int] | None:
+        """What tells the file that has our path now from every other."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """What is written to a file that was moved or replaced would be lost; and an empty one is no ledger."""
+        if self._where() != self._place:
+            raise apsw.CantOpenError("its file was moved or replaced: put it back, or restart AI Pipe with the new one")
 
     def write(self, work: Callable[[Execute], T]) -> T:
         """Runs `work` in one transaction: everything it executed is kept, or nothing if it raises.
@@ -68,6 +88,7 @@ class SQLite:
 
     def _transaction(self, work: Callable[[Execute], T]) -> T:
         with self._lock:
+            self._check_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(self._execute)
@@ -84,6 +105,7 @@ class SQLite:
 
         def once() -> list[Row]:
             with self._lock:
+                self._check_place()
                 return self._execute(sql, values)
 
         return self._patiently(once)
