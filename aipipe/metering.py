@@ -67,7 +67,7 @@ class Metering:
 
         Raises:
             BudgetExceeded: the budget can't pay for the request, even with nothing else under way.
-            RateLimited: other requests hold the money, or there were too many of late.
+            RateLimited: other requests hold the money.
         """
         self._keeper.start()
         purpose = Purpose(identity.email, identity.app or "", call.provider.name, call.model, call.endpoint.name)
@@ -85,7 +85,6 @@ class Metering:
                         since=since,
                         expires=time.time() + self._request_limit + self._patience + 60,
                         ticket=ticket,
-                        count_recent=budget.rpm is not None,
                     )
                     if isinstance(outcome, Hold):
                         ticket = 0
@@ -103,11 +102,6 @@ class Metering:
 
 def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
     """What a request gets of its owner's funds. Pure, but for what it raises (see `Metering.admit`)."""
-    if budget.rpm is not None and funds.recent >= budget.rpm:
-        raise RateLimited(
-            f"AI Pipe allows you {budget.rpm} requests a minute. Try again a little later.",
-            retry_after=max(1, 60 // budget.rpm),
-        )
     idle = funds.held <= 0 and not funds.ahead
     found = None if funds.ahead and not call.card.free else share(call.ask, call.card, funds.available, alone=idle)
     if found:

@@ -76,7 +76,7 @@ def test_money_held_is_not_available_to_the_next_request(ledger: Ledger) -> None
     settle(ledger, hold(ledger, 300), cost=150)
     hold(ledger, 50, email=BOB)
     ledger.admit(purpose(), look, limit=1000, since=LONG_AGO, expires=FOREVER)
-    assert seen == [Funds(limit=1000, spent=150, held=600, ahead=0, recent=2, oldest="2026-03-14")]
+    assert seen == [Funds(limit=1000, spent=150, held=600, ahead=0, oldest="2026-03-14")]
     assert seen[0].available == 250
     with pytest.raises(BudgetExceeded):
         hold(ledger, 251)
@@ -168,26 +168,6 @@ def test_a_place_in_line_becomes_a_hold_and_is_kept_until_then(ledger: Ledger) -
     found = ledger.admit(purpose(), give(5), limit=9, since=LONG_AGO, expires=FOREVER, ticket=first)
     assert isinstance(found, Hold)
     assert [one.id for one in ledger.holds()] == [second, found.id]
-
-
-def test_recent_counts_live_and_finished_requests_of_the_last_minute(ledger: Ledger, clock: Clock) -> None:
-    seen: list[int] = []
-
-    def look(funds: Funds) -> Wait:
-        seen.append(funds.recent)
-        return Wait()
-
-    settle(ledger, hold(ledger))
-    ledger.adjust(ALICE, PI_DAY, 500)
-    clock.now += 30
-    ledger.release(hold(ledger).id)
-    hold(ledger)
-    settle(ledger, hold(ledger))
-    line_up(ledger)
-    for seconds in (0, 29, 2, 30):
-        clock.now += seconds
-        ledger.admit(purpose(), look, limit=9, since=LONG_AGO, expires=FOREVER, count_recent=True)
-    assert seen == [3, 3, 2, 0]
 
 
 # Entries

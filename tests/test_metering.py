@@ -144,17 +144,6 @@ def test_only_spending_in_the_window_counts(metering: Metering, ledger: Ledger) 
         admit(metering)
 
 
-def test_requests_a_minute_are_counted_while_they_run_and_afterwards(metering: Metering) -> None:
-    budget = replace(BUDGET, rpm=2)
-    admit(metering, budget=budget).settle(told(1, 1), status=200)
-    running = admit(metering, budget=budget)
-    with pytest.raises(RateLimited, match="2 requests a minute"):
-        admit(metering, budget=budget)
-    admit(metering, Identity(BOB), budget=budget).release()
-    running.release()
-    admit(metering, budget=budget).release()
-
-
 # Waiting
 
 

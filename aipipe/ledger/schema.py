@@ -76,6 +76,9 @@ SCHEMA = (
         status INTEGER NOT NULL,
         message TEXT NOT NULL
     )""",
+    "CREATE TABLE IF NOT EXISTS visit (id {key}, name TEXT NOT NULL, expires DOUBLE PRECISION NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS visit_by_name ON visit (name, expires)",
+    "CREATE INDEX IF NOT EXISTS visit_by_expiry ON visit (expires)",
     "CREATE TABLE IF NOT EXISTS used_nonce (nonce TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)",
 )
 

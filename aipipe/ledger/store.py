@@ -19,6 +19,7 @@ from aipipe.ledger.failures import Failures
 from aipipe.ledger.schema import MOST_OF_ONE
 from aipipe.ledger.sqlite import Execute, SQLite
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
+from aipipe.ledger.visits import Visits
 from aipipe.ledger.workers import Worker
 
 Decide = Callable[[Funds], Grant | Wait]
@@ -33,6 +34,7 @@ class Ledger(Books):
     def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
+        self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
         try:
             self._worker = Worker(database.folder)
@@ -55,7 +57,6 @@ class Ledger(Books):
         since: date,
         expires: float,
         ticket: int = 0,
-        count_recent: bool = False,
     ) -> Hold | Wait:
         """Asks `decide` what the person's funds allow, and carries it out in the same transaction.
 
@@ -65,7 +66,7 @@ class Ledger(Books):
 
         def work(execute: Execute) -> Hold | Wait:
             now = self._clock()
-            decision = decide(self._funds(execute, purpose.email, limit, since, ticket, now, count_recent))
+            decision = decide(self._funds(execute, purpose.email, limit, since, ticket))
             if isinstance(decision, Wait):
                 place = ticket or self._insert_hold(execute, purpose, "waiting", Grant(0, 0, Usages()), now, expires)
                 return Wait(place)
@@ -83,34 +84,15 @@ class Ledger(Books):
         )
         return bool(rows[0][0] == 0)
 
-    def _funds(
-        self,
-        execute: Execute,
-        email: str,
-        limit: int,
-        since: date,
-        ticket: int,
-        now: float,
-        count_recent: bool,
-    ) -> Funds:
+    def _funds(self, execute: Execute, email: str, limit: int, since: date, ticket: int) -> Funds:
         spent, oldest = spent_since(execute, email, since)
-        held, ahead, live = execute(
+        held, ahead = execute(
             "SELECT COALESCE(SUM(amount), 0),"
-            " COALESCE(SUM(CASE WHEN state = 'waiting' AND (? = 0 OR id < ?) THEN 1 ELSE 0 END), 0),"
-            " COALESCE(SUM(CASE WHEN state <> 'waiting' AND created > ? THEN 1 ELSE 0 END), 0)"
+            " COALESCE(SUM(CASE WHEN state = 'waiting' AND (? = 0 OR id < ?) THEN 1 ELSE 0 END), 0)"
             " FROM hold WHERE email = ?",
-            [ticket, ticket, now - 60, email],
+            [ticket, ticket, email],
         )[0]
-        recent = int(live) + (self._finished(execute, email, now - 60) if count_recent else 0)
-        return Funds(limit, spent, int(held), int(ahead), recent, oldest)
-
-    @staticmethod
-    def _finished(execute: Execute, email: str, after: float) -> int:
-        rows = execute(
-            "SELECT COUNT(*) FROM entry WHERE email = ? AND time > ? AND ended IN ('complete', 'partial')",
-            [email, after],
-        )
-        return int(rows[0][0])
+        return Funds(limit, spent, int(held), int(ahead), oldest)
 
     def _insert_hold(
         self, execute: Execute, purpose: Purpose, state: str, grant: Grant, now: float, expires: float
