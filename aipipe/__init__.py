@@ -15,6 +15,7 @@ from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
 from aipipe.services import Services
+from aipipe.throttle import Throttle
 from aipipe.views import (
     account,
     admin,
@@ -65,19 +66,22 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         )
     )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
-    ledger.sweep()
+    metering = Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"])
+    metering.sweep()
+    throttle = Throttle(ledger.visits, redis=config["AIPIPE_REDIS_URL"])
     app.extensions["aipipe"] = Services(
         config=config,
         dev=dev,
         ledger=ledger,
-        metering=Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"]),
+        metering=metering,
         providers=registry,
         prices=prices,
         budgets=budgets.parse(config["BUDGET"]),
         pool=pool,
         catalog=Catalog(registry.values(), prices, pool),
         google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
-        fetcher=fetching.build(config["PROXY"], loopback=config["UNSAFE_LOOPBACK"]),
+        fetcher=fetching.build(config["PROXY"], throttle, loopback=config["UNSAFE_LOOPBACK"]),
+        throttle=throttle,
     )
 
     responses.init_app(app)

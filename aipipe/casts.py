@@ -137,6 +137,12 @@ def database_url(value: Any) -> str:
     return value
 
 
+def redis_url(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://")):
+        raise ValueError("must begin with redis:// or rediss://.")
+    return value
+
+
 def parsed(value: Any) -> Any:
     """What a text says as JSON; any other value as it is."""
     try:

@@ -25,16 +25,18 @@ from gevent.threadpool import ThreadPool
 
 from aipipe.addresses import Address, Rules, Target, rules
 from aipipe.errors import NotAllowed, ProviderError, ProviderTimeout
-from aipipe.throttle import Throttle
+from aipipe.throttle import Throttle, client
 
 CHUNK_BYTES = 65_536
 CONNECT_SECONDS = LOOKUP_SECONDS = 5.0
 LOOKUPS = 8  # at once; gevent's own ten threads are left to the lookups of providers
 MOST_ADDRESSES = 4  # of one host, that are tried one after another
 MOST_INTERIM = 8  # answers such as 103 before the real one
+SLOWEST_READER = 60.0  # seconds after the end of a fetch; by then a worker that never said so is dead
 
 Headers = list[tuple[str, str]]
 LookUp = Callable[[str, int], list[str]]
+ReadBody = Callable[[], bytes | None]
 
 _getaddrinfo = get_original("socket", "getaddrinfo")
 
@@ -60,24 +62,27 @@ def is_ours(address: Address) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds for a whole fetch, and bytes of its answer."""
+    """Seconds for a whole fetch, bytes of its answer, and how many of them each address may have."""
 
     seconds: float
     answer_bytes: int
+    per_minute: int
+    at_once: int
 
 
 class Fetcher:
-    """Fetches what `rules` allow, as often as `throttle` does. `look_up` is how names become addresses."""
+    """Fetches what `rules` and `limits` allow. `look_up` is how names become addresses."""
 
     def __init__(self, rules: Rules, throttle: Throttle, limits: Limits, look_up: LookUp, tls: ssl.SSLContext) -> None:
         self._rules, self._throttle, self._limits = rules, throttle, limits
         self._look_up, self._tls = look_up, tls
         self._threads: ThreadPool | None = None
 
-    def fetch(self, client: str, method: str, target: Target, headers: Headers, body: bytes | None) -> Fetched:
-        """Sends a request to `target` for `client`, an address, and waits for the head of the answer.
+    def fetch(self, address: str, method: str, target: Target, headers: Headers, body: ReadBody) -> Fetched:
+        """Sends a request to `target` for who comes from `address`, and waits for the head of the answer.
 
-        Redirects are not followed. Whoever takes the answer must close it.
+        The body is asked for once they have been let in. Redirects are not followed. Whoever takes the answer must
+        close it.
 
         Raises:
             RateLimited: the client asks too often.
@@ -86,9 +91,10 @@ class Fetcher:
             ProviderTimeout: not in time.
         """
         self._rules.check(target)
-        leave = self._throttle.enter(client)
-        deadline = time.monotonic() + self._limits.seconds
+        leave = self._enter(client(address))
         try:
+            sent = body()
+            deadline = time.monotonic() + self._limits.seconds
             connection = self._dial(target, self.resolve(target.host, target.port), deadline)
         except BaseException:
             leave()
@@ -97,7 +103,7 @@ class Fetcher:
         try:
             if target.scheme == "https":
                 fetched.encrypt(self._tls)
-            fetched.send(method, headers, body)
+            fetched.send(method, headers, sent)
         except (OSError, http.client.HTTPException, ValueError):
             fetched.close()
             raise fetched.failure("did not answer as a web server does") from None
@@ -105,6 +111,11 @@ class Fetcher:
             fetched.close()
             raise
         return fetched
+
+    def _enter(self, who: str) -> Callable[[], None]:
+        self._throttle.count("fetches from your address", who, self._limits.per_minute)
+        longest = self._limits.seconds + SLOWEST_READER
+        return self._throttle.enter("fetches from your address", who, self._limits.at_once, longest)
 
     def resolve(self, host: str, port: int) -> list[Address]:
         """The addresses of a host: the only way to one. Each of them may be dialled, or none is.
@@ -256,12 +267,16 @@ def too_late(target: Target, limits: Limits) -> ProviderTimeout:
 
 
 def build(
-    proxy: Mapping[str, Any], *, loopback: bool, look_up: LookUp = look_up, authorities: Path | None = None
+    proxy: Mapping[str, Any],
+    throttle: Throttle,
+    *,
+    loopback: bool,
+    look_up: LookUp = look_up,
+    authorities: Path | None = None,
 ) -> Fetcher:
     """The fetcher that the settings `PROXY` and `UNSAFE_LOOPBACK` make. `authorities` sign certificates: by default
     those that everybody trusts."""
     tls = ssl.create_default_context(cafile=authorities or certifi.where())
     tls.set_alpn_protocols(["http/1.1"])
-    throttle = Throttle(per_minute=proxy["per_minute"], at_once=proxy["at_once"])
-    limits = Limits(seconds=proxy["timeout"], answer_bytes=proxy["max_bytes"])
+    limits = Limits(proxy["timeout"], proxy["max_bytes"], proxy["per_minute"], proxy["at_once"])
     return Fetcher(rules(proxy, loopback=loopback), throttle, limits, look_up, tls)

@@ -55,6 +55,10 @@ class Metering:
         self._request_limit = request_limit
         self._keeper = Keeper(ledger)
 
+    def sweep(self) -> None:
+        """Resolves what dead workers held: at once or, where the ledger is locked or its disk full, when it can."""
+        self._keeper.carry_out(self.ledger.sweep)
+
     def close(self) -> None:
         self._keeper.stop()
 
@@ -63,7 +67,7 @@ class Metering:
 
         Raises:
             BudgetExceeded: the budget can't pay for the request, even with nothing else under way.
-            RateLimited: other requests hold the money, or there were too many of late.
+            RateLimited: other requests hold the money.
         """
         self._keeper.start()
         purpose = Purpose(identity.email, identity.app or "", call.provider.name, call.model, call.endpoint.name)
@@ -81,7 +85,6 @@ class Metering:
                         since=since,
                         expires=time.time() + self._request_limit + self._patience + 60,
                         ticket=ticket,
-                        count_recent=budget.rpm is not None,
                     )
                     if isinstance(outcome, Hold):
                         ticket = 0
@@ -99,11 +102,6 @@ class Metering:
 
 def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
     """What a request gets of its owner's funds. Pure, but for what it raises (see `Metering.admit`)."""
-    if budget.rpm is not None and funds.recent >= budget.rpm:
-        raise RateLimited(
-            f"AI Pipe allows you {budget.rpm} requests a minute. Try again a little later.",
-            retry_after=max(1, 60 // budget.rpm),
-        )
     idle = funds.held <= 0 and not funds.ahead
     found = None if funds.ahead and not call.card.free else share(call.ask, call.card, funds.available, alone=idle)
     if found:
@@ -245,7 +243,7 @@ class Keeper:
         self._looking = threading.Lock()
 
     def start(self) -> None:
-        """Starts to look after the ledger, once, from the first request on: under gevent, in a greenlet."""
+        """Starts to look after the ledger, once, from the first request or debt on: under gevent, in a greenlet."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._run, name="aipipe-keeper", daemon=True).start()
@@ -257,6 +255,7 @@ class Keeper:
         except LedgerUnavailable:
             log.error("The ledger did not take a settlement; it is kept and tried again.")
             self._owed.append(action)
+            self.start()
             self._wake.set()
             return None
 

@@ -20,6 +20,7 @@ from aipipe.ledger import Ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
+from aipipe.throttle import Throttle
 from aipipe.tokens import Identity
 from aipipe.upstream import Pool
 
@@ -39,10 +40,12 @@ class Services:
     google: Google
     catalog: Catalog
     fetcher: Fetcher
+    throttle: Throttle
 
     def close(self) -> None:
         """Ends what the parts keep open. The app is of no use afterwards."""
         self.metering.close()
+        self.throttle.close()
         self.pool.close()
         self.ledger.close()
 

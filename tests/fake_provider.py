@@ -5,7 +5,8 @@
         provider.answers("POST", "/v1/chat/completions", sse=[{"choices": []}, Gate("half"), "[DONE]"])
 
 Each answer is used once, in order, for its method and path. A request without one gets 599. `close` raises for
-that, and for an answer that nobody asked for. Every wait is for an event, and is bounded.
+that, and for an answer that nobody asked for. Every wait is for an event, and is bounded. `billed` has what the
+provider would charge its customer: the usages that it told, at the moment it told them, whether or not anybody heard.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
+from billing import Billed, billed
 from waiting import Departures, Latch, delivered
 from wire import PATIENCE, Received, chunk, head, requests
 
@@ -39,9 +41,16 @@ class Ending:
     reset: bool
 
 
+@dataclass(frozen=True)
+class Drip:
+    """The same bytes again and again, a hundred times a second, until the other side hangs up."""
+
+    piece: bytes
+
+
 DROP = Ending(reset=False)
 RESET = Ending(reset=True)
-Step = bytes | Gate | Ending
+Step = bytes | Gate | Ending | Drip
 
 
 @dataclass
@@ -63,6 +72,7 @@ class FakeProvider:
         self.requests: list[Received] = []
         self.closed = Departures()
         self.faults: list[str] = []
+        self.billed: list[Billed] = []
         self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
         self._gates: dict[str, Latch] = defaultdict(Latch)
         self._changed = threading.Condition()
@@ -96,8 +106,8 @@ class FakeProvider:
         """Plans an answer to `method` and `path` (without its query).
 
         `json` and `body` go out whole, with their length. Each item of `sse` is a chunk of its own: an object or
-        a text becomes an event, bytes go as they are. `steps` are the whole answer, its head included. Gates and
-        endings may stand in both.
+        a text becomes an event, bytes go as they are. `steps` are the whole answer, its head included. Gates, drips
+        and endings may stand in both.
         """
         if steps is not None:
             planned = list(steps)
@@ -181,12 +191,24 @@ class FakeProvider:
         with self._changed:
             self.requests.append(request)
             steps = self._next(request)
+        told: bytes | None = b""
         try:
             for step in steps:
+                if isinstance(step, bytes) and told is not None:
+                    told = self._bill(request, told + step)
                 self._take(connection, step)
         except (ClientLeft, ConnectionError):
             self.closed.put(request)
             raise EOFError from None
+
+    def _bill(self, request: Received, told: bytes) -> bytes | None:
+        """Writes down what the answer says that it used. What was `told` so far comes back until that is done."""
+        found = billed(request, told)
+        if found is None:
+            return told
+        with self._changed:
+            self.billed.append(found)
+        return None
 
     def _next(self, request: Received) -> list[Step]:
         plan = self._script.get((request.method, request.path))
@@ -205,6 +227,8 @@ class FakeProvider:
             connection.sendall(step)
         elif isinstance(step, Gate):
             self._wait(connection, step)
+        elif isinstance(step, Drip):
+            self._drip(connection, step)
         else:
             if step.reset:
                 delivered(connection)
@@ -228,13 +252,23 @@ class FakeProvider:
             self._fault(f"nobody released gate {step.name!r}")
             raise EOFError
 
+    def _drip(self, connection: socket.socket, step: Drip) -> None:
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        for _ in range(round(3 * PATIENCE * 100)):
+            if poller.poll(10):
+                raise ClientLeft
+            connection.sendall(step.piece)
+        self._fault("nobody hung up on a dripping answer")
+        raise EOFError
+
     def _fault(self, sentence: str) -> None:
         with self._changed:
             self.faults.append(sentence)
 
 
 def _step(item: dict[str, Any] | str | Step) -> Step:
-    if isinstance(item, Gate | Ending):
+    if isinstance(item, Gate | Ending | Drip):
         return item
     if isinstance(item, bytes):
         return chunk(item)

@@ -45,7 +45,9 @@ def make_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
         made.append(app)
         parts = app.extensions["aipipe"]
         if look_up:
-            fetcher = fetching.build(parts.config["PROXY"], loopback=loopback, look_up=look_up, authorities=trust)
+            fetcher = fetching.build(
+                parts.config["PROXY"], parts.throttle, loopback=loopback, look_up=look_up, authorities=trust
+            )
             app.extensions["aipipe"] = replace(parts, fetcher=fetcher)
 
         def fetch(url: str, method: str = "GET", *, environ: Mapping[str, Any] = {}, **options: Any) -> TestResponse:

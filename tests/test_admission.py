@@ -143,8 +143,8 @@ def test_what_a_refusal_says_is_needed_is_needed_and_enough(ask: Ask, card: Card
 # The decision
 
 
-def funds(spent: int = 0, held: int = 0, ahead: int = 0, recent: int = 0, oldest: str | None = None) -> Funds:
-    return Funds(BUDGET.limit, spent, held, ahead, recent, oldest)
+def funds(spent: int = 0, held: int = 0, ahead: int = 0, oldest: str | None = None) -> Funds:
+    return Funds(BUDGET.limit, spent, held, ahead, oldest)
 
 
 def granted(asked: Any, there: Funds | None = None, budget: Budget = BUDGET) -> Grant:
@@ -236,15 +236,3 @@ def test_a_refusal_of_somebody_who_spent_nothing_names_no_date() -> None:
 @pytest.mark.parametrize("there", [funds(spent=10**7), funds(held=10**6), funds(ahead=40, spent=10**7)])
 def test_a_free_model_passes_whatever_is_spent_and_whoever_waits(there: Funds) -> None:
     assert granted(call("free"), there).amount == 0
-
-
-@pytest.mark.parametrize(("recent", "passes"), [(0, True), (2, True), (3, False), (9, False)])
-@pytest.mark.parametrize("model", ["unknown", "free"])
-def test_requests_a_minute_are_limited_where_the_budget_says_so(recent: int, passes: bool, model: str) -> None:
-    budget = Budget(10**6, 7, rpm=3)
-    if passes:
-        assert granted(call(model), funds(recent=recent), budget)
-    else:
-        with pytest.raises(RateLimited, match="3 requests a minute") as caught:
-            decide(call(model), budget, funds(recent=recent))
-        assert caught.value.headers == {"Retry-After": "20"}

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from fake_provider import DROP, RESET, FakeProvider, Gate
+from billing import Billed
+from fake_provider import DROP, RESET, Drip, FakeProvider, Gate
 from wire import chunk, head
 
 CHAT = "/v1/chat/completions"
@@ -127,3 +128,34 @@ def test_the_network_is_out_of_reach(host: str, forbidden_calls: list[str]) -> N
     with pytest.raises(RuntimeError, match="network"):
         socket.create_connection((host, 80), timeout=10)
     assert forbidden_calls.pop().startswith(host)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_it_remembers_what_it_charges_for(
+    provider: FakeProvider, client: http.client.HTTPConnection, stream: bool
+) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 2}}
+    if stream:
+        provider.answers("POST", CHAT, sse=[{"usage": None}, {"usage": usage}, "[DONE]"])
+    else:
+        provider.answers("POST", CHAT, json={"usage": usage})
+    post(client).read()
+    assert provider.billed == [Billed("m", 3, 5)]
+
+
+@pytest.mark.parametrize("usage", [b'"usage": null', b'"usage": {"prompt_tokens": -1}', b'"usage": {"prompt_tokens'])
+def test_it_charges_for_nothing_that_makes_no_sense(
+    provider: FakeProvider, client: http.client.HTTPConnection, usage: bytes
+) -> None:
+    provider.answers("POST", CHAT, body=usage)
+    post(client).read()
+    assert provider.billed == []
+
+
+def test_it_drips_until_the_other_side_hangs_up(provider: FakeProvider, client: http.client.HTTPConnection) -> None:
+    provider.answers("POST", CHAT, steps=[head(200, {"Content-Length": "1000000"}), Drip(b"x")])
+    answer = post(client)
+    assert answer.read(3) == b"xxx"
+    answer.close()
+    client.close()
+    assert provider.closed.wait().path == CHAT

@@ -29,7 +29,6 @@ from aipipe.usage_parsing import Usage
 
 PATIENCE = 10.0
 ME = Identity(ALICE)
-ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 MOST = {"max_tokens": 99_000}  # takes nearly all of a budget of 1,000,000
 
 
@@ -39,8 +38,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger(store: str) -> Iterator[Ledger]:
-    ledger = open_at(store)
+def ledger(path: Path) -> Iterator[Ledger]:
+    ledger = open_at(path)
     yield ledger
     assert ledger.balanced()
     assert ledger.holds() == []
@@ -145,17 +144,6 @@ def test_only_spending_in_the_window_counts(metering: Metering, ledger: Ledger) 
         admit(metering)
 
 
-def test_requests_a_minute_are_counted_while_they_run_and_afterwards(metering: Metering) -> None:
-    budget = replace(BUDGET, rpm=2)
-    admit(metering, budget=budget).settle(told(1, 1), status=200)
-    running = admit(metering, budget=budget)
-    with pytest.raises(RateLimited, match="2 requests a minute"):
-        admit(metering, budget=budget)
-    admit(metering, Identity(BOB), budget=budget).release()
-    running.release()
-    admit(metering, budget=budget).release()
-
-
 # Waiting
 
 
@@ -256,7 +244,6 @@ def test_a_full_line_turns_the_next_one_away(metering: Metering, ledger: Ledger)
     first.release()
 
 
-@ON_SQLITE
 def test_a_place_in_line_is_left_though_the_ledger_is_locked_just_then(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +266,6 @@ def test_a_place_in_line_is_left_though_the_ledger_is_locked_just_then(
     metering.close()
 
 
-@ON_SQLITE
 def test_a_ledger_that_can_not_be_reached_admits_nobody(
     metering: Metering, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +277,6 @@ def test_a_ledger_that_can_not_be_reached_admits_nobody(
 # What is put right later
 
 
-@ON_SQLITE
 def test_a_settlement_that_the_ledger_did_not_take_is_kept_and_booked_once(
     ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +295,6 @@ def test_a_settlement_that_the_ledger_did_not_take_is_kept_and_booked_once(
     assert [entry.cost for entry in ledger.entries(ALICE)] == [22, 21]
 
 
-@ON_SQLITE
 def test_nothing_is_sent_while_the_ledger_can_not_say_so(
     ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,7 +304,6 @@ def test_nothing_is_sent_while_the_ledger_can_not_say_so(
     asked.release()
 
 
-@ON_SQLITE
 def test_a_debt_that_can_not_be_paid_does_not_keep_others_from_being_paid(
     ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

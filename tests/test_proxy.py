@@ -7,7 +7,6 @@ import io
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -27,8 +26,7 @@ from wire import chunk, head, requests
 
 from aipipe import addresses, fetching
 from aipipe.addresses import Rules
-from aipipe.errors import NotAllowed, RateLimited
-from aipipe.throttle import Throttle
+from aipipe.errors import NotAllowed
 
 
 def test_a_url_is_fetched_byte_for_byte(fetch: Fetch, provider: FakeProvider) -> None:
@@ -494,41 +492,3 @@ def test_a_client_is_served_so_many_times_at_once(make_proxy: MakeProxy, provide
 def test_a_client_is_served_so_many_times_a_minute(make_proxy: MakeProxy) -> None:
     fetch = make_proxy(names(), per_minute=2)
     assert [fetch("http://example.com/").status_code for _ in range(3)] == [502, 502, 429]
-
-
-def test_a_throttle_counts_by_client_and_forgets_after_a_minute() -> None:
-    now = 1_000.0
-    throttle = Throttle(per_minute=2, at_once=9, clock=lambda: now)
-    for address in ("8.8.8.8", "1.1.1.1", "2606:4700::1", "2606:4700::2"):
-        throttle.enter(address)
-    throttle.enter("8.8.8.8")
-    now += 59
-    for address in ("8.8.8.8", "2606:4700::3"):
-        with pytest.raises(RateLimited) as refused:
-            throttle.enter(address)
-        assert refused.value.headers["Retry-After"] in ("1", "2")
-    throttle.enter("1.1.1.1")
-    now += 1
-    throttle.enter("8.8.8.8")
-
-
-def test_a_visit_ends_once() -> None:
-    throttle = Throttle(per_minute=99, at_once=2)
-    leave, _ = throttle.enter("8.8.8.8"), throttle.enter("8.8.8.8")
-    leave()
-    leave()
-    throttle.enter("8.8.8.8")
-    with pytest.raises(RateLimited):
-        throttle.enter("8.8.8.8")
-
-
-def test_a_throttle_does_not_remember_everybody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aipipe.throttle.MOST_CLIENTS", 10)
-    now = time.monotonic()
-    throttle = Throttle(per_minute=9, at_once=9, clock=lambda: now)
-    staying = throttle.enter("8.8.8.8")
-    for number in range(40):
-        throttle.enter(f"1.1.1.{number}")()
-        now += 30
-    assert len(throttle._clients) <= 14
-    staying()

@@ -6,31 +6,41 @@ writing, `BEGIN IMMEDIATE` fails at once and is tried again after a sleep that l
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import apsw
 
 from aipipe.errors import LedgerUnavailable
-from aipipe.ledger.database import PATIENCE, Execute, Row, unavailable
-from aipipe.ledger.schema import prepare
-from aipipe.ledger.workers import FileWorker
+from aipipe.ledger.schema import COST_VIEW, SCHEMA, VERSION
 
 T = TypeVar("T")
-NAMES = "SELECT name FROM sqlite_master"
-DIALECT = {"{key}": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+Row = tuple[Any, ...]
+PATIENCE = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Execute(Protocol):
+    """Runs one statement and returns all of its rows."""
+
+    def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Row]: ...
 
 
 class SQLite:
-    """A `Database` in a file, with one connection: only one process writes at a time."""
+    """A database file. `write` and `read` may be called from any greenlet or thread of the process that made it."""
 
     def __init__(self, path: str) -> None:
-        self._folder = Path(f"{path}-workers").absolute()
+        self._path = Path(path).absolute()
+        self.folder = Path(f"{self._path}-workers")
         self._lock = threading.Lock()
+        if Path(f"{self._path}-wal").exists() and not self._path.exists():
+            raise LedgerUnavailable(f"{self._path} is gone, and {self._path.name}-wal is not: put it back beside that.")
         try:
             self._connection = apsw.Connection(path)
             # A commit is in the operating system's hands before the call returns, so it outlives the
@@ -40,23 +50,45 @@ class SQLite:
             self._connection.set_busy_timeout(1)
         except apsw.Error as error:
             raise unavailable(error) from error
+        self._place = self._where()
         try:
-            self.write(lambda execute: prepare(execute, NAMES, DIALECT))
-        except BaseException:
-            self.close()
-            raise
+            self.write(self._make_tables)
+        except LedgerUnavailable:
+            self.read("SELECT version FROM schema_version")  # they are there, and somebody else is writing
 
-    def write(self, work: Callable[[Execute], T], *_people: str) -> T:
+    def _make_tables(self, execute: Execute) -> None:
+        for statement in SCHEMA:
+            execute(statement.format(key="INTEGER PRIMARY KEY AUTOINCREMENT"))
+        execute(COST_VIEW.format(if_missing="IF NOT EXISTS"))
+        if not execute("SELECT version FROM schema_version"):
+            execute("INSERT INTO schema_version VALUES (?)", [VERSION])
+
+    def _where(self) -> tuple[int, int] | None:
+        """What tells the file that has our path now from every other."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_place(self) -> None:
+        """What is written to a file that was moved or replaced would be lost; and an empty one is no ledger."""
+        if self._where() != self._place:
+            raise apsw.CantOpenError("its file was moved or replaced: put it back, or restart AI Pipe with the new one")
+
+    def write(self, work: Callable[[Execute], T]) -> T:
+        """Runs `work` in one transaction: everything it executed is kept, or nothing if it raises.
+
+        `work` must not sleep, wait or do anything else that lets another greenlet run.
+
+        Raises:
+            LedgerUnavailable: the database stayed locked for five seconds, or can't be written.
+        """
         return self._patiently(lambda: self._transaction(work))
-
-    def worker(self, _clock: Callable[[], float]) -> FileWorker:
-        try:
-            return FileWorker(self._folder)
-        except OSError as error:
-            raise LedgerUnavailable(f"AI Pipe can't write to {self._folder}: {error.strerror}.") from error
 
     def _transaction(self, work: Callable[[Execute], T]) -> T:
         with self._lock:
+            self._check_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(self._execute)
@@ -69,8 +101,11 @@ class SQLite:
             return result
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows of one query, read as the database stood at one moment."""
+
         def once() -> list[Row]:
             with self._lock:
+                self._check_place()
                 return self._execute(sql, values)
 
         return self._patiently(once)
@@ -95,3 +130,8 @@ class SQLite:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def unavailable(error: apsw.Error) -> LedgerUnavailable:
+    log.error("The ledger does not answer: %s", error)
+    return LedgerUnavailable()

@@ -11,13 +11,16 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
+from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import entries
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
-from aipipe.ledger.database import Database, Execute
 from aipipe.ledger.entries import append, bounded
 from aipipe.ledger.failures import Failures
 from aipipe.ledger.schema import MOST_OF_ONE
+from aipipe.ledger.sqlite import Execute, SQLite
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
+from aipipe.ledger.visits import Visits
+from aipipe.ledger.workers import Worker
 
 Decide = Callable[[Funds], Grant | Wait]
 
@@ -25,18 +28,19 @@ Decide = Callable[[Funds], Grant | Wait]
 class Ledger(Books):
     """Holds, entries and roll-ups of one database. Safe to share between the greenlets and threads of one process.
 
-    Making one raises LedgerUnavailable when it can't be among the ledger's workers.
+    Making one raises LedgerUnavailable when its folder can't be written to.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
+        self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
         try:
-            self._worker = database.worker(clock)
-        except BaseException:
+            self._worker = Worker(database.folder)
+        except OSError as error:
             database.close()
-            raise
+            raise LedgerUnavailable(f"AI Pipe can't write to {database.folder}: {error.strerror}.") from error
 
     def close(self) -> None:
         self._worker.close()
@@ -53,7 +57,6 @@ class Ledger(Books):
         since: date,
         expires: float,
         ticket: int = 0,
-        count_recent: bool = False,
     ) -> Hold | Wait:
         """Asks `decide` what the person's funds allow, and carries it out in the same transaction.
 
@@ -63,7 +66,7 @@ class Ledger(Books):
 
         def work(execute: Execute) -> Hold | Wait:
             now = self._clock()
-            decision = decide(self._funds(execute, purpose.email, limit, since, ticket, now, count_recent))
+            decision = decide(self._funds(execute, purpose.email, limit, since, ticket))
             if isinstance(decision, Wait):
                 place = ticket or self._insert_hold(execute, purpose, "waiting", Grant(0, 0, Usages()), now, expires)
                 return Wait(place)
@@ -72,7 +75,7 @@ class Ledger(Books):
             number = self._insert_hold(execute, purpose, "admitted", decision, now, expires)
             return Hold(number, purpose, decision, now)
 
-        return self._database.write(work, purpose.email)
+        return self._database.write(work)
 
     def is_next(self, email: str, ticket: int) -> bool:
         """Whether nobody waits before `ticket`: a cheap look before the next `admit`."""
@@ -81,34 +84,15 @@ class Ledger(Books):
         )
         return bool(rows[0][0] == 0)
 
-    def _funds(
-        self,
-        execute: Execute,
-        email: str,
-        limit: int,
-        since: date,
-        ticket: int,
-        now: float,
-        count_recent: bool,
-    ) -> Funds:
+    def _funds(self, execute: Execute, email: str, limit: int, since: date, ticket: int) -> Funds:
         spent, oldest = spent_since(execute, email, since)
-        held, ahead, live = execute(
+        held, ahead = execute(
             "SELECT COALESCE(SUM(amount), 0),"
-            " COALESCE(SUM(CASE WHEN state = 'waiting' AND (? = 0 OR id < ?) THEN 1 ELSE 0 END), 0),"
-            " COALESCE(SUM(CASE WHEN state <> 'waiting' AND created > ? THEN 1 ELSE 0 END), 0)"
+            " COALESCE(SUM(CASE WHEN state = 'waiting' AND (? = 0 OR id < ?) THEN 1 ELSE 0 END), 0)"
             " FROM hold WHERE email = ?",
-            [ticket, ticket, now - 60, email],
+            [ticket, ticket, email],
         )[0]
-        recent = int(live) + (self._finished(execute, email, now - 60) if count_recent else 0)
-        return Funds(limit, spent, int(held), int(ahead), recent, oldest)
-
-    @staticmethod
-    def _finished(execute: Execute, email: str, after: float) -> int:
-        rows = execute(
-            "SELECT COUNT(*) FROM entry WHERE email = ? AND time > ? AND ended IN ('complete', 'partial')",
-            [email, after],
-        )
-        return int(rows[0][0])
+        return Funds(limit, spent, int(held), int(ahead), oldest)
 
     def _insert_hold(
         self, execute: Execute, purpose: Purpose, state: str, grant: Grant, now: float, expires: float
@@ -171,7 +155,7 @@ class Ledger(Books):
             first = since or date.fromisoformat(day_of(hold.created))
             return Settled(charged, spent_since(execute, hold.purpose.email, first)[0])
 
-        return self._database.write(work, hold.purpose.email)
+        return self._database.write(work)
 
     def _entry(self, hold: Hold, *, cost: int, usages: Usages, status: int, ended: Ended, answer_id: str) -> Entry:
         now = self._clock()
@@ -192,15 +176,15 @@ class Ledger(Books):
 
         What was never sent is released. What was sent is charged its estimate and marked `partial`.
         """
-        rows = self._database.read("SELECT id, email, worker, expires FROM hold")
-        dead = self._worker.dead({worker for *_, worker, _ in rows})
+        rows = self._database.read("SELECT id, worker, expires FROM hold")
+        dead = {name for name in {row[1] for row in rows} if self._worker.is_dead(name)}
         now = self._clock()
-        lost = [(number, email) for number, email, worker, expires in rows if worker in dead or expires < now]
-        swept = [self._resolve(*one) for one in lost]
+        lost = [number for number, worker, expires in rows if worker in dead or expires < now]
+        swept = [self._resolve(number) for number in lost]
         self._worker.bury()
         return sum(swept)
 
-    def _resolve(self, number: int, email: str) -> bool:
+    def _resolve(self, number: int) -> bool:
         def work(execute: Execute) -> bool:
             rows = execute(f"DELETE FROM hold WHERE id = ? RETURNING state, {HOLD}", [number])
             if rows and rows[0][0] == "sent":
@@ -209,14 +193,14 @@ class Ledger(Books):
                 append(execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id=""))
             return bool(rows)
 
-        return self._database.write(work, email)
+        return self._database.write(work)
 
     # What no request brings about
 
     def adjust(self, email: str, day: date, cost: int) -> int:
         """Appends the entry that makes the day's total `cost`; returns its amount, of either sign."""
         total = Day(email, day.isoformat(), cost)
-        return self._database.write(lambda execute: entries.adjust(execute, total, self._clock()), email)
+        return self._database.write(lambda execute: entries.adjust(execute, total, self._clock()))
 
     def top_up(self, days: Sequence[Day]) -> list[int]:
         """Appends what the imported entries of each person and day lack of its cost; returns these amounts.
@@ -224,8 +208,7 @@ class Ledger(Books):
         What was spent here doesn't count, and nothing is ever taken back. A day without imported entries gets one,
         even of 0. All in one transaction.
         """
-        people = {day.email for day in days}
-        return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()), *people)
+        return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()))
 
     def use_once(self, nonce: str, expires: float) -> bool:
         """Whether nobody, on any worker, used this nonce before. It is remembered until it `expires`."""

@@ -23,15 +23,14 @@ class Purpose:
 class Funds:
     """What a decision about admission may rest on, read in the very transaction that carries it out.
 
-    `recent` counts the requests of the last minute, `ahead` those that already wait in line, `oldest` is
-    the first date in the window with spending (`YYYY-MM-DD`).
+    `ahead` counts the requests that already wait in line, `oldest` is the first date in the window with spending
+    (`YYYY-MM-DD`).
     """
 
     limit: int
     spent: int
     held: int
     ahead: int
-    recent: int
     oldest: str | None
 
     @property

@@ -57,6 +57,7 @@ def sign_in() -> Response:
     if any(name in request.headers for name in FORWARDED) or hostname() not in LOOPBACK:
         raise NotAllowed("Developer sign-in is for this machine alone: open http://localhost, not through a proxy.")
     guards.require_same_origin()
+    guards.may_sign_in()
     try:
         email = plausible_email(request.form.get("email", "").strip())
     except ValueError:

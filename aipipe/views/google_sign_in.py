@@ -13,7 +13,7 @@ from flask import Blueprint, Response, redirect, request
 from aipipe import nonces
 from aipipe.errors import NotAuthenticated
 from aipipe.services import services
-from aipipe.views import session
+from aipipe.views import guards, session
 from aipipe.views.responses import POLICY
 
 bp = Blueprint("google_sign_in", __name__)
@@ -53,6 +53,7 @@ def let_in(page: Response) -> Response:
 @bp.post(PATH)
 def come_back() -> Response:
     """Google's page sends the browser here with a credential. It is another site's form: no session comes along."""
+    guards.may_sign_in()
     form = request.form
     require_same_browser(request.cookies.get("g_csrf_token", ""), form.get("g_csrf_token", ""))
     person = services().google.verify(form.get("credential", ""))

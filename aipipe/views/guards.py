@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
+from aipipe import throttle
 from aipipe.errors import BudgetExceeded, NotAllowed, NotAuthenticated
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key, token_from
@@ -23,6 +24,7 @@ def caller() -> Identity:
     Raises:
         NotAuthenticated: no AI Pipe token, or one that is not in force.
         NotAllowed: an app's token, used from another origin.
+        RateLimited: there were too many bad tokens from this address.
     """
     token = credential()
     if is_native_key(token):
@@ -31,7 +33,14 @@ def caller() -> Identity:
 
 
 def identified(token: str) -> Identity:
-    identity = services().identify(token)
+    parts = services()
+    try:
+        identity = parts.identify(token)
+    except NotAuthenticated:
+        # Counted when it fails, not looked for before: others behind the same address have good ones.
+        address = throttle.client(request.remote_addr)
+        parts.throttle.count("bad tokens from your address", address, parts.config["BAD_TOKENS_PER_MINUTE"])
+        raise
     origin = request.headers.get("Origin")
     if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
         raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
@@ -48,6 +57,20 @@ def require_same_origin() -> None:
 
 
 def funded(identity: Identity) -> None:
-    """Raises BudgetExceeded when the person has no budget at all: then nothing is for them, not even what is free."""
-    if services().budgets.find(identity.email).limit <= 0:
+    """Lets pass who may use the operator's key now. Whatever becomes of the request, it counts.
+
+    Raises:
+        BudgetExceeded: the person has no budget at all: then nothing is for them, not even what is free.
+        RateLimited: they come more often than their budget's `rpm` allows.
+    """
+    budget = services().budgets.find(identity.email)
+    if budget.limit <= 0:
         raise BudgetExceeded("AI Pipe has no budget for you. Ask its operator for one.")
+    if budget.rpm is not None:
+        services().throttle.count("requests of yours", identity.email, budget.rpm)
+
+
+def may_sign_in() -> None:
+    """Counts an attempt to sign in. Raises RateLimited for too many from one address."""
+    parts, address = services(), throttle.client(request.remote_addr)
+    parts.throttle.count("sign-ins from your address", address, parts.config["SIGN_INS_PER_MINUTE"])

@@ -62,13 +62,12 @@ def fetch(url: str) -> Response:  # noqa: ARG001
     g.proxied = original
     refuse_loop(target)
     request.max_content_length = min(services().config["MAX_BODY_BYTES"], settings["max_bytes"])
-    body = whole_body()
     fetched = services().fetcher.fetch(
         request.remote_addr or "",
         request.method,
         target,
         outgoing_headers(),
-        body if body or request.method in WITH_BODY else None,
+        lambda: whole_body() or (b"" if request.method in WITH_BODY else None),
     )
     return Response(
         Unmetered(fetched, Client(request.environ)),

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from aipipe.errors import InvalidRequest
 from aipipe.providers.base import read_body
 from aipipe.services import services
+from aipipe.views import guards
 from aipipe.views.responses import json_response
 
 bp = Blueprint("token", __name__)
@@ -29,6 +30,7 @@ def from_body() -> Response:
 
 def exchange(fields: Mapping[str, Any]) -> Response:
     """A personal token for whom Google vouches for, and what else Google tells about them."""
+    guards.may_sign_in()
     credential = fields.get("credential")
     if not isinstance(credential, str) or not credential:
         raise InvalidRequest("AI Pipe makes a token from `credential`, the JWT of Google's sign-in: send that.")

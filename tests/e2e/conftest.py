@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import mul
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -25,7 +28,25 @@ BUDGETS = {"*": {"limit": 0.1, "days": 7}, "@example.org": {"limit": 0}}
 
 
 class Script(FakeProvider):
-    """A provider that lives as long as its server, and plays a new script for each test."""
+    """A provider that lives as long as its server, and plays a new script for each test.
+
+    It charges by `rates`: nanodollars for an input and an output token.
+    """
+
+    rates: Mapping[str, tuple[int, int]] = MappingProxyType({"small": (1_000, 2_000)})
+
+    def open_gates(self) -> None:
+        with self._changed:
+            for gate in self._gates.values():
+                gate.open()
+
+    def bills(self) -> Counter[tuple[str, int]]:
+        """How often it charged for which model how much, of those that have a rate."""
+        with self._changed:
+            told = [one for one in self.billed if one.model in self.rates]
+        return Counter(
+            (one.model, sum(map(mul, (one.input_tokens, one.output_tokens), self.rates[one.model]))) for one in told
+        )
 
     def check(self) -> None:
         """Raises AssertionError if what was planned since the last check isn't what happened; then forgets both."""
@@ -34,6 +55,7 @@ class Script(FakeProvider):
             faults, self.faults = self.faults, []
             self.closed = type(self.closed)()
             self.requests.clear()
+            self.billed.clear()
             self._script.clear()
             for gate in self._gates.values():
                 gate.open()
@@ -50,8 +72,26 @@ class Site:
     provider: Script
 
     def check(self) -> None:
+        """The script was played, and the books balance with themselves and with the provider's."""
+        self.provider.open_gates()
+        self.balance()
         self.provider.check()
+        self.server.callers.clear()
+
+    def balance(self) -> None:
+        """What the provider charged since the last check is booked, to the nanodollar, or there is a partial entry.
+
+        And nothing is booked twice, nor anything that the provider doesn't know of.
+        """
         self.server.check_books()
+        entries = [one for caller in self.server.callers for one in self.server.ledger.entries(caller.email, 10_000)]
+        entries = [one for one in entries if one.model in self.provider.rates]
+        whole = Counter((one.model, one.cost) for one in entries if one.ended == "complete")
+        cut = len(entries) - whole.total()
+        billed = self.provider.bills()
+        assert not whole - billed, "booked as complete, and never charged by the provider"
+        assert (billed - whole).total() <= cut, "charged by the provider, and not booked"
+        assert len(entries) <= len(self.provider.requests), "booked more often than sent"
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from typing import Any
 
 import psutil
 import waiting
+from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
 
 from aipipe import tokens
 from aipipe.ledger import Entry, Ledger, open_ledger
@@ -71,6 +73,7 @@ class Server:
         }
         self._log = folder / "server.log"
         self._serials = itertools.count(1)
+        self.callers: list[Caller] = []  # since somebody last emptied it
 
     def start(self) -> None:
         """Returns when it answers. Raises AssertionError with its log when it doesn't."""
@@ -164,12 +167,22 @@ class Server:
         email = email.replace("@", f"+{next(self._serials)}@")
         token = tokens.issue(email, secret=SECRET, now=time.time() - age * DAY, days=days)
         self.secrets.add(token)
-        return Caller(email, token)
+        self.callers.append(Caller(email, token))
+        return self.callers[-1]
+
+    @staticmethod
+    def signed_in(caller: Caller) -> str:
+        """The cookie of a browser in which the caller has signed in."""
+        app = Flask("aipipe")
+        app.secret_key = SECRET
+        signer = SecureCookieSessionInterface().get_signing_serializer(app)
+        assert signer
+        return f"aipipe={signer.dumps({'email': caller.email, 'since': time.time()})}"
 
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger's file, opened beside the server."""
-        return open_ledger(f"sqlite:///{self.folder / 'aipipe.db'}")
+        return open_ledger(self.environ.get("AIPIPE_DATABASE_URL") or f"sqlite:///{self.folder / 'aipipe.db'}")
 
     def entry(self, caller: Caller) -> Entry:
         """The caller's only entry, as soon as there is one."""

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 import pytest
 from fake_provider import Gate, Step
@@ -29,6 +30,8 @@ BUDGETS = {"@example.com": {"limit": LIMIT / 1e9}, "@example.org": {"limit": 0.1
 
 class Greedy(Script):
     """Where nothing else is planned it writes as much as it may, to the very cap. What it reads is plain English."""
+
+    rates = MappingProxyType({"small": (1_000, 2_000), "dear": (1_000, 20_000)})
 
     def _next(self, request: Request) -> list[Step]:
         if (request.method, request.path) in self._script:
