@@ -156,21 +156,15 @@ def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
 
 
 class Charge:
-    """An admitted request. Whoever holds it must `release` or `settle` it; the first of these counts."""
+    """An admitted request, which is sent at once. Whoever holds it must `release` or `settle` it; the first counts."""
 
     def __init__(self, ledger: Ledger, keeper: Keeper, call: Call, hold: Hold, budget: Budget, since: date) -> None:
         self.call = call
         self.grant = hold.grant
         self._ledger, self._keeper, self._hold = ledger, keeper, hold
         self._limit, self._since = budget.limit, since
-        self._sent = 0.0
-        self._first_token: int | None = None
-
-    def sent(self) -> None:
-        """The request is about to leave. Raises LedgerUnavailable: then it must not."""
-        if not self._ledger.mark_sent(self._hold):
-            raise LedgerUnavailable
         self._sent = time.monotonic()
+        self._first_token: int | None = None
 
     def speaks(self) -> None:
         """The first token of a streamed answer has come."""

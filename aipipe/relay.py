@@ -58,12 +58,10 @@ def send(
 
     Raises:
         ProviderError: there is no answer; nothing is charged, unless the provider had the request and may bill it.
-        LedgerUnavailable: nothing was sent.
     """
     call, provider = charge.call, charge.call.provider
     watch = client.watch if call.streams and not provider.reads_on(call) else unwatched
     try:
-        charge.sent()
         answer = pool.send(provider.name, provider.base, method, target, headers, body, watch)
     except ProviderTimeout as error:
         _give_up(charge, error.status if error.billable else None)

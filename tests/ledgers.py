@@ -66,14 +66,12 @@ def hold(
     expires: float = FOREVER,
     app: str = "",
     model: str = "gpt-4.1-nano",
-    sent: bool = True,
 ) -> Hold:
-    """An admitted request, sent unless told otherwise."""
+    """An admitted request."""
     found = ledger.admit(
         purpose(email, app=app, model=model), give(amount, estimate), limit=limit, since=LONG_AGO, expires=expires
     )
     assert isinstance(found, Hold)
-    assert not sent or ledger.mark_sent(found)
     return found
 
 

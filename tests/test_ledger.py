@@ -114,13 +114,6 @@ def test_an_entry_bears_the_date_of_its_admission(ledger: Ledger, clock: Clock) 
     assert ledger.release(swept.id) is False
 
 
-def test_a_hold_that_is_gone_can_not_be_sent(ledger: Ledger, clock: Clock) -> None:
-    held = hold(ledger, expires=NOON + 60, sent=False)
-    clock.now += 3600  # the machine slept
-    assert ledger.sweep() == 1
-    assert ledger.mark_sent(held) is False
-
-
 @pytest.mark.parametrize(("cost", "booked"), [(-5, 0), (10**30, 10**15)])
 def test_what_a_provider_lies_about_stays_within_bounds(cost: int, booked: int, ledger: Ledger) -> None:
     lie = Usages(2**70, -3, 10**15 + 1)

@@ -42,7 +42,6 @@ class Orders(RuleBasedStateMachine):
         self.clock = Clock()
         self.ledger = open_at(Path(self.folder.name) / "ledger.db", self.clock)
         self.live: dict[int, tuple[Hold, float]] = {}
-        self.sent: set[int] = set()
         self.line: dict[int, tuple[str, float]] = {}
         self.booked: Counter[tuple[str, str]] = Counter()
 
@@ -98,12 +97,6 @@ class Orders(RuleBasedStateMachine):
             assert self.ledger.release(ticket)
             assert not self.ledger.release(ticket)
 
-    @rule(held=holds)
-    def send(self, held: Any) -> None:
-        if isinstance(held, Hold):
-            assert self.ledger.mark_sent(held) is (held.id in self.live)
-            self.sent.add(held.id)
-
     @rule(held=holds, share=st.floats(0, 1))
     def settle(self, held: Any, share: float) -> None:
         if isinstance(held, Hold):
@@ -128,8 +121,7 @@ class Orders(RuleBasedStateMachine):
         assert self.ledger.sweep() == len(lost) + len(left)
         for held in lost:
             del self.live[held.id]
-            if held.id in self.sent:
-                self.booked[held.purpose.email, day_of(held.created)] += held.grant.estimate
+            self.booked[held.purpose.email, day_of(held.created)] += held.grant.estimate
         for ticket in left:
             del self.line[ticket]
 

@@ -72,14 +72,11 @@ def admit(metering: Metering, identity: Identity = ME, *, budget: Budget = BUDGE
     return metering.admit(identity, budget, call(budget=budget, **asked), stays)
 
 
-def charge(ledger: Ledger, keeper: Keeper, amount: int = 1000, *, sent: bool = True, **asked: Any) -> Charge:
+def charge(ledger: Ledger, keeper: Keeper, amount: int = 1000, **asked: Any) -> Charge:
     """An admitted request that holds `amount`, whose settlement `keeper` carries out."""
     hold = ledger.admit(purpose(), give(amount, amount), limit=10**9, since=LONG_AGO, expires=10**10)
     assert isinstance(hold, Hold)
-    charge = Charge(ledger, keeper, call(**asked), hold, BUDGET, LONG_AGO)
-    if sent:
-        charge.sent()
-    return charge
+    return Charge(ledger, keeper, call(**asked), hold, BUDGET, LONG_AGO)
 
 
 def told(input_tokens: int, output_tokens: int, **more: int) -> Reading:
@@ -105,7 +102,6 @@ def test_a_request_holds_its_bound_until_it_is_charged_what_it_cost(metering: Me
     (hold,) = ledger.holds()
     assert hold.grant.amount == charge.grant.amount == charge.call.ask.bound + 500
     assert hold.purpose == Purpose(ALICE, "", "school", "unknown", "v1/chat/completions")
-    charge.sent()
     bill = charge.settle(told(12, 34, cache_read_tokens=2), status=200)
     assert bill
     assert (bill.cost, bill.remaining) == (351, BUDGET.limit - 351)
@@ -130,8 +126,6 @@ def test_what_is_resolved_is_not_resolved_again(metering: Metering, ledger: Ledg
     assert charge.settle(told(1, 1), status=200)
     assert charge.settle(told(1, 1), status=200) is None
     charge.release()
-    with pytest.raises(LedgerUnavailable):
-        charge.sent()
     assert len(ledger.entries(ALICE)) == 1
 
 
@@ -293,15 +287,6 @@ def test_a_settlement_that_the_ledger_did_not_take_is_kept_and_booked_once(
     keeper.look_after()
     assert ledger.holds() == []
     assert [entry.cost for entry in ledger.entries(ALICE)] == [22, 21]
-
-
-def test_nothing_is_sent_while_the_ledger_can_not_say_so(
-    ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = charge(ledger, keeper, sent=False)
-    with locked(path, monkeypatch), pytest.raises(LedgerUnavailable):
-        asked.sent()
-    asked.release()
 
 
 def test_a_debt_that_can_not_be_paid_does_not_keep_others_from_being_paid(

@@ -53,7 +53,7 @@ SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS hold (
         id {key},
-        state TEXT NOT NULL CHECK (state IN ('waiting', 'admitted', 'sent')),
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'sent')),
         email TEXT NOT NULL,
         app TEXT NOT NULL,
         provider TEXT NOT NULL,

@@ -60,7 +60,8 @@ class Ledger(Books):
     ) -> Hold | Wait:
         """Asks `decide` what the person's funds allow, and carries it out in the same transaction.
 
-        A `Grant` becomes a hold. A `Wait` becomes a place in line, named by its `ticket`: pass that to the
+        A `Grant` becomes a hold: from here on the provider may bill, and if this worker dies, the hold's estimate is
+        charged. A `Wait` becomes a place in line, named by its `ticket`: pass that to the
         next try, and to `release` when giving up. Whatever `decide` raises leaves the ledger as it was.
         """
 
@@ -72,7 +73,7 @@ class Ledger(Books):
                 return Wait(place)
             if ticket:
                 execute("DELETE FROM hold WHERE id = ?", [ticket])
-            number = self._insert_hold(execute, purpose, "admitted", decision, now, expires)
+            number = self._insert_hold(execute, purpose, "sent", decision, now, expires)
             return Hold(number, purpose, decision, now)
 
         return self._database.write(work)
@@ -113,16 +114,6 @@ class Ledger(Books):
             ],
         )
         return int(rows[0][0])
-
-    def mark_sent(self, hold: Hold) -> bool:
-        """From here on the provider may bill: if this worker dies, the hold's estimate is charged.
-
-        False when the hold was resolved before (the machine slept, and it expired): then nothing may be sent.
-        """
-        rows = self._database.write(
-            lambda execute: execute("UPDATE hold SET state = 'sent' WHERE id = ? RETURNING id", [hold.id])
-        )
-        return bool(rows)
 
     def release(self, number: int) -> bool:
         """Gives a hold, or a place in line, back without an entry. False when it was resolved before."""
@@ -174,7 +165,7 @@ class Ledger(Books):
     def sweep(self) -> int:
         """Resolves the holds of dead workers and those that have expired; returns how many.
 
-        What was never sent is released. What was sent is charged its estimate and marked `partial`.
+        A place in line is released. What was sent is charged its estimate and marked `partial`.
         """
         rows = self._database.read("SELECT id, worker, expires FROM hold")
         dead = {name for name in {row[1] for row in rows} if self._worker.is_dead(name)}
