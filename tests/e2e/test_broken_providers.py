@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import openai
 import pytest
-from fake_provider import DROP, RESET, Ending, Gate
-from wire import head
+from fake_provider import DROP, RESET, Drip, Ending, Gate
+from wire import chunk, head
 
+from e2e import willing
 from e2e.answers import CHAT, COST, answer, end, piece, question
 from e2e.calls import ask, calling, sdk
 from e2e.conftest import Site, running
@@ -19,14 +21,14 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def impatient_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    settings = {"AIPIPE_FIRST_BYTE_TIMEOUT": 2, "AIPIPE_IDLE_TIMEOUT": 2}
+    settings = {"AIPIPE_FIRST_BYTE_TIMEOUT": 2, "AIPIPE_IDLE_TIMEOUT": 2, "AIPIPE_REQUEST_TIMEOUT": 3}
     with running(tmp_path_factory.mktemp("impatient"), **settings) as site:
         yield site
 
 
 @pytest.fixture
 def impatient(impatient_site: Site) -> Iterator[Site]:
-    """A server that waits two seconds, but no longer, for whatever a provider says next."""
+    """A server that waits two seconds, but no longer, for whatever a provider says next; and three for all of it."""
     yield impatient_site
     impatient_site.check()
 
@@ -76,6 +78,26 @@ def test_a_provider_that_falls_silent_is_hung_up_on_and_its_stream_ends_with_an_
     partial(impatient.server, alice, 2)
 
 
+def test_a_provider_that_drips_for_ever_is_hung_up_on_and_its_stream_ends_with_an_error(impatient: Site) -> None:
+    alice = impatient.server.caller()
+    impatient.provider.answers("POST", CHAT, sse=[piece("Hello"), Drip(chunk(b": still thinking\n\n"))])
+    body = ask(impatient.server, f"/openai{CHAT}", alice, question(stream=True)).body
+    assert body.count(b": still thinking") > 100
+    assert body.rpartition(b"\n\ndata: ")[2].startswith(b'{"error":{"message":"openai stopped answering')
+    impatient.provider.closed.wait()
+    partial(impatient.server, alice, 2)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+def test_an_answer_that_comes_byte_by_byte_is_whole(site: Site, alice: Caller, stream: bool) -> None:
+    told, *rest = willing.stream() if stream else willing.whole(answer())
+    site.provider.answers("POST", CHAT, steps=[told, *(bytes([byte]) for step in rest for byte in step)])
+    body = ask(site.server, f"/openai{CHAT}", alice, question(stream=stream)).body
+    assert body.endswith(b"data: [DONE]\n\n" if stream else json.dumps(answer()).encode())
+    entry = site.server.entry(alice)
+    assert (entry.ended, entry.cost) == ("complete", COST)
+
+
 def test_a_stream_cut_off_after_its_last_event_is_whole(site: Site, alice: Caller) -> None:
     site.provider.answers("POST", CHAT, sse=[piece("Hello"), *end(), DROP])
     body = ask(site.server, f"/openai{CHAT}", alice, question(stream=True)).body
@@ -107,6 +129,41 @@ def test_an_answer_shorter_than_its_length_is_a_502(site: Site, alice: Caller) -
     site.provider.answers("POST", CHAT, steps=[*start, DROP])
     assert ask(site.server, f"/openai{CHAT}", alice, question()).status == 502
     partial(site.server, alice, 2)  # for the seven bytes that came
+
+
+def test_an_answer_longer_than_its_length_is_cut_there_and_what_follows_is_nobodys_answer(
+    site: Site, alice: Caller
+) -> None:
+    bob = site.server.caller("bob@example.com")
+    body = json.dumps(answer()).encode()
+    lie = head(200, {"Content-Type": "application/json", "Content-Length": "20"})
+    smuggled = head(200, {"Content-Length": "8"}) + b"smuggled"
+    site.provider.answers("POST", CHAT, steps=[lie + body + smuggled])
+    site.provider.answers("POST", CHAT, json=answer())
+    assert ask(site.server, f"/openai{CHAT}", alice, question()).body == body[:20]
+    assert site.server.entry(alice).ended == "partial"
+    assert ask(site.server, f"/openai{CHAT}", bob, question()).json() == answer()
+    assert site.server.entry(bob).cost == COST
+
+
+def test_a_stream_shorter_than_its_length_is_whole_if_its_last_event_has_come(site: Site, alice: Caller) -> None:
+    events = [f"data: {each if isinstance(each, str) else json.dumps(each)}\n\n".encode() for each in end()]
+    lie = head(200, {"Content-Type": "text/event-stream", "Content-Length": "100000"})
+    site.provider.answers("POST", CHAT, steps=[lie, *events, DROP])
+    received = ask(site.server, f"/openai{CHAT}", alice, question(stream=True))
+    assert received.body.endswith(b"data: [DONE]\n\n")
+    entry = site.server.entry(alice)
+    assert (entry.ended, entry.cost) == ("complete", COST)
+
+
+def test_a_stream_longer_than_its_length_is_cut_there_and_is_never_free(site: Site, alice: Caller) -> None:
+    event = f"data: {json.dumps(piece('Hello'))}\n\n".encode()
+    lie = head(200, {"Content-Type": "text/event-stream", "Content-Length": str(len(event))})
+    site.provider.answers("POST", CHAT, steps=[lie + event + b"data: [DONE]\n\n"])
+    body = ask(site.server, f"/openai{CHAT}", alice, question(stream=True)).body
+    assert body.startswith(event)
+    assert b"[DONE]" not in body
+    partial(site.server, alice, 2)
 
 
 @pytest.mark.parametrize("first", [DROP, b"", b"SMTP ready\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
@@ -151,6 +208,10 @@ def test_odd_headers_of_a_provider_do_no_harm(site: Site, alice: Caller, odd: by
         ("application/json", b'{"usage": {"prompt_tokens": "many"}, "choices": 7}'),
         ("application/json", b'{"usage": {"prompt_tokens": -5, "completion_tokens": -5}}'),
         ("application/json", b""),
+        ("application/json", b'{"usage": {"prompt_tokens": 1e400, "completion_tokens": 20}}'),
+        ("application/json", b"[" * 100_000),
+        ("application/json", b'{"id": "\\ud800", "usage": {"prompt_tokens": NaN}}'),
+        ("application/json", b"\xff\xfe\x00"),
     ],
 )
 def test_nonsense_that_is_called_an_answer_passes_and_is_never_free(

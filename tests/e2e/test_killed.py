@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 
 import pytest
 from fake_provider import Gate
-from wire import head
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
 from e2e.calls import Call, ask, calling
 from e2e.conftest import Script, Site, running
-from e2e.server import Caller, Server, eventually
+from e2e.server import PATIENCE, Caller, Server, eventually
+from e2e.willing import Willing, whole
 
 pytestmark = pytest.mark.e2e
 
 TARGET = f"/openai{CHAT}"
 
 
+CROWD = 16
+
+
 @pytest.fixture(scope="module")
 def session_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("killed")) as site:
+    with running(tmp_path_factory.mktemp("killed"), Willing()) as site:
         yield site
 
 
@@ -39,9 +45,7 @@ def afterwards(site: Site) -> Iterator[None]:
 @contextmanager
 def before_the_head(server: Server, provider: Script, caller: Caller) -> Iterator[Call]:
     """A request that the provider has, and hasn't begun to answer; for all the money that the caller has."""
-    body = json.dumps(answer()).encode()
-    told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    provider.answers("POST", CHAT, steps=[Gate("before the head"), head(200, told), body])
+    provider.answers("POST", CHAT, steps=[Gate("before the head"), *whole(answer())])
     with calling(server, TARGET, caller, question(max_tokens=60_000)) as call:
         provider.reached("before the head")
         yield call
@@ -54,6 +58,45 @@ def in_mid_stream(server: Server, provider: Script, caller: Caller) -> Iterator[
         assert b"Hello" in call.line()
         provider.reached("in mid-stream")
         yield call
+
+
+@contextmanager
+def in_a_whole_answer(server: Server, provider: Script, caller: Caller) -> Iterator[Call]:
+    """A request whose answer is no stream, and has come by half."""
+    told, body = whole(answer())
+    provider.answers("POST", CHAT, steps=[told, body[:20], Gate("in a whole answer"), body[20:]])
+    with calling(server, TARGET, caller, question()) as call:
+        provider.reached("in a whole answer")
+        yield call
+
+
+@contextmanager
+def in_a_large_answer(server: Server, provider: Script, caller: Caller) -> Iterator[Call]:
+    """A request whose answer is too large to be read whole, and begins to be passed on."""
+    told, body = whole(answer("x" * 9_000_000))
+    provider.answers("POST", CHAT, steps=[told, body[:-200], Gate("in a large answer"), body[-200:]])
+    with calling(server, TARGET, caller, question()) as call:
+        assert call.response.status == 200
+        provider.reached("in a large answer")
+        yield call
+
+
+@contextmanager
+def read_on_alone(server: Server, provider: Script, caller: Caller) -> Iterator[Call]:
+    """Another request to the same worker as one whose caller has left, while its provider goes on and bills it."""
+    provider.answers("POST", CHAT, sse=[piece("Hello"), Gate("read on alone"), *end()])
+    with ExitStack() as stack:
+        call = stack.enter_context(calling(server, f"/patient{CHAT}", caller, question(stream=True)))
+        assert b"Hello" in call.line()
+        provider.reached("read on alone")
+        worker = server.worker_of(call.socket)
+        call.leave(reset=True)
+        while True:
+            beside = stack.enter_context(calling(server, "/healthz"))
+            assert beside.received().status == 200
+            if server.worker_of(beside.socket) == worker:
+                break
+        yield beside
 
 
 @contextmanager
@@ -87,7 +130,7 @@ def charged(server: Server, caller: Caller) -> tuple[str, int]:
     return entry.ended, entry.cost
 
 
-@pytest.mark.parametrize("step", [before_the_head, in_mid_stream])
+@pytest.mark.parametrize("step", [before_the_head, in_mid_stream, in_a_whole_answer, in_a_large_answer, read_on_alone])
 def test_a_worker_that_dies_with_a_request_leaves_its_estimate_charged(
     server: Server, provider: Script, alice: Caller, step: type
 ) -> None:
@@ -98,6 +141,22 @@ def test_a_worker_that_dies_with_a_request_leaves_its_estimate_charged(
         provider.closed.wait()
     assert charged(server, alice) == ("partial", expected)
     assert expected > 0
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"model": "small", '], ids=["before the body", "in the body"])
+def test_a_worker_that_dies_before_it_has_the_request_leaves_nothing(
+    server: Server, provider: Script, alice: Caller, sent: bytes
+) -> None:
+    lines = [f"POST {TARGET} HTTP/1.1", "Host: x", f"Authorization: Bearer {alice.token}", "Content-Length: 100"]
+    with calling(server, "/healthz") as call:
+        assert call.received().status == 200
+        call.socket.sendall("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())
+        assert call.socket.recv(65_536).startswith(b"HTTP/1.1 100 Continue")  # it waits for the body now
+        call.socket.sendall(sent)
+        assert server.ledger.holds() == []
+        server.kill_worker(call.socket)
+    assert provider.requests == []
+    assert server.ledger.entries(alice.email) == []
 
 
 def test_a_worker_that_dies_with_a_place_in_line_leaves_it_free(
@@ -166,6 +225,36 @@ def test_a_server_that_dies_with_everything_charges_it_when_it_starts_again(serv
     assert charged(server, early) == ("partial", holds[0].grant.estimate)
     assert charged(server, middle) == ("partial", holds[2].grant.estimate)
     assert charged(server, late) == ("complete", COST)
+
+
+def test_a_server_that_dies_under_load_has_charged_every_answer_that_was_seen_and_no_other_twice(
+    site: Site, server: Server, provider: Script
+) -> None:
+    callers = [server.caller() for _ in range(CROWD)]
+    seen: Counter[str] = Counter()
+    dead = threading.Event()
+
+    def ask_on(caller: Caller) -> None:
+        """Again and again, in a stream and whole."""
+        while not dead.is_set():
+            with suppress(OSError, HTTPException):
+                received = ask(server, TARGET, caller, question(stream=seen[caller.email] % 2 == 0, max_tokens=20))
+                if received.status == 200:
+                    assert received.body.endswith((b"data: [DONE]\n\n", b"}"))
+                    seen[caller.email] += 1
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        under_way = [pool.submit(ask_on, caller) for caller in callers]
+        eventually(lambda: min(seen[caller.email] for caller in callers) >= 5, "everybody has asked some times")
+        server.kill()
+        dead.set()
+        for one in under_way:
+            one.result(PATIENCE)
+    server.start()
+    site.balance()
+    for caller in callers:
+        complete = [entry for entry in server.ledger.entries(caller.email, 10_000) if entry.ended == "complete"]
+        assert len(complete) >= seen[caller.email]
 
 
 def test_a_server_that_is_asked_to_end_lets_streams_end_first(server: Server, provider: Script, alice: Caller) -> None:
