@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import databases
 import pytest
 from fake_provider import FakeProvider
 from flask import Flask
@@ -85,6 +86,23 @@ def provider(request: pytest.FixtureRequest) -> Iterator[FakeProvider]:
     fake = FakeProvider()
     yield fake
     fake.close(check=not request.node.stash.get(_FAILED, True))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database of this run alone."""
+    with databases.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a ledger that is empty, once in each database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgres")
+    databases.empty(url)
+    return url
 
 
 MakeApp = Callable[..., Flask]

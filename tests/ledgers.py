@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from aipipe.errors import BudgetExceeded
-from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Usages, Wait
-from aipipe.ledger.sqlite import SQLite
+from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Usages, Wait, open_database
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC).timestamp()
@@ -26,8 +26,9 @@ class Clock:
         return self.now
 
 
-def open_at(path: Path, clock: Callable[[], float] | None = None) -> Ledger:
-    return Ledger(SQLite(str(path)), clock=clock) if clock else Ledger(SQLite(str(path)))
+def open_at(store: Path | str, clock: Callable[[], float] = time.time) -> Ledger:
+    """The ledger in the file, or at the URL, `store`."""
+    return Ledger(open_database(f"sqlite:///{store}" if isinstance(store, Path) else store), clock=clock)
 
 
 def purpose(email: str = ALICE, *, app: str = "", model: str = "gpt-4.1-nano") -> Purpose:

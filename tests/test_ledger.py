@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import apsw
+import psycopg
 import pytest
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, NOON, Clock, give, hold, line_up, open_at, purpose, settle
 
 from aipipe.errors import BudgetExceeded
-from aipipe.ledger import Day, Failure, Funds, Grant, Hold, Ledger, Pace, Settled, Usages, Wait
+from aipipe.ledger import Day, Failure, Funds, Grant, Hold, Ledger, Pace, Settled, Usages, Wait, open_database
+from aipipe.ledger.database import Database
 
 PI_DAY = date(2026, 3, 14)
 PATIENCE = 10.0
@@ -23,24 +25,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def ledger(path: Path, clock: Clock) -> Iterator[Ledger]:
-    ledger = open_at(path, clock)
+def ledger(store: str, clock: Clock) -> Iterator[Ledger]:
+    ledger = open_at(store, clock)
     yield ledger
     assert ledger.balanced()
     ledger.close()
 
 
 @pytest.fixture
-def elsewhere(path: Path, ledger: Ledger) -> Iterator[apsw.Connection]:
-    """Another connection to the same database, as another process has one."""
-    connection = apsw.Connection(str(path))
-    yield connection
-    connection.close()
+def elsewhere(store: str, ledger: Ledger) -> Iterator[Database]:
+    """The same database, as another process has it."""
+    with closing(open_database(store)) as database:
+        yield database
 
 
 # Holds
@@ -186,21 +182,18 @@ def test_an_adjustment_makes_the_day_cost_what_was_said(total: int, ledger: Ledg
     assert ledger.adjust(ALICE, PI_DAY, total) == 0
 
 
-def test_the_cost_view_has_the_columns_that_readers_of_the_database_know(
-    ledger: Ledger, elsewhere: apsw.Connection
-) -> None:
+def test_the_cost_view_has_the_columns_that_readers_of_the_database_know(ledger: Ledger, elsewhere: Database) -> None:
     for cost in (30_000_000, 70_000_000):
         settle(ledger, hold(ledger, 10**9, limit=10**10), cost=cost)
-    rows = elsewhere.execute("SELECT * FROM cost")
-    assert [name for name, _ in rows.get_description()] == ["email", "date", "cost"]
-    assert list(rows) == [(ALICE, "2026-03-14", 0.1)]
+    assert elsewhere.read("SELECT * FROM cost") == [(ALICE, "2026-03-14", 0.1)]
+    assert elsewhere.read("SELECT email, date, cost FROM cost") == [(ALICE, "2026-03-14", 0.1)]
 
 
-def test_entries_can_be_neither_free_of_sign_nor_of_an_unknown_end(ledger: Ledger, elsewhere: apsw.Connection) -> None:
+def test_entries_can_be_neither_free_of_sign_nor_of_an_unknown_end(ledger: Ledger, elsewhere: Database) -> None:
     settle(ledger, hold(ledger))
     for change in ("cost = -1", "ended = 'lost'", "cost = 1000000000000000001"):
-        with pytest.raises(apsw.ConstraintError):
-            elsewhere.execute(f"UPDATE entry SET {change}")
+        with pytest.raises((apsw.ConstraintError, psycopg.IntegrityError)):
+            elsewhere.write(lambda execute, change=change: execute(f"UPDATE entry SET {change}"))
 
 
 def test_an_answer_is_known_to_its_owner_alone(ledger: Ledger) -> None:

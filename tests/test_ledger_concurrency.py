@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import databases
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, Clock, give_or_wait, hold, open_at, purpose, settle
 from waiting import eventually
 
@@ -40,10 +41,13 @@ class Orders(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.clock = Clock()
-        self.ledger = open_at(Path(self.folder.name) / "ledger.db", self.clock)
+        self.ledger = open_at(self.store(), self.clock)
         self.live: dict[int, tuple[Hold, float]] = {}
         self.line: dict[int, tuple[str, float]] = {}
         self.booked: Counter[tuple[str, str]] = Counter()
+
+    def store(self) -> Path | str:
+        return Path(self.folder.name) / "ledger.db"
 
     def teardown(self) -> None:
         self.ledger.close()
@@ -153,6 +157,17 @@ TestOrders = Orders.TestCase
 TestOrders.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+def test_all_of_that_holds_in_postgresql_too(postgres: str) -> None:
+    class OrdersInPostgreSQL(Orders):
+        def store(self) -> str:
+            databases.empty(postgres)
+            return postgres
+
+    run_state_machine_as_test(
+        OrdersInPostgreSQL, settings=settings(max_examples=12, stateful_step_count=30, deadline=None)
+    )
+
+
 # Many at once
 
 PROCESSES, THREADS, REQUESTS = 3, 6, 15
@@ -170,15 +185,9 @@ def manager() -> Any:
         yield manager
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    open_at(tmp_path / "ledger.db").close()
-    return tmp_path / "ledger.db"
-
-
-def everywhere(processes: ProcessPoolExecutor, work: Callable[..., int], path: Path, *rest: Any) -> list[int]:
+def everywhere(processes: ProcessPoolExecutor, work: Callable[..., int], store: str, *rest: Any) -> list[int]:
     """What `work` returns, once for each process, all of them begun."""
-    begun = [processes.submit(work, str(path), number, *rest) for number in range(PROCESSES)]
+    begun = [processes.submit(work, store, number, *rest) for number in range(PROCESSES)]
     return [one.result(PATIENCE) for one in begun]
 
 
@@ -187,9 +196,9 @@ def in_threads(work: Callable[[int], int]) -> int:
         return sum(threads.map(work, range(THREADS)))
 
 
-def spend(path: str, process: int, most: int) -> int:
+def spend(store: str, process: int, most: int) -> int:
     """Requests, one after another in each thread, each charged at most what it holds; returns what was charged."""
-    ledger = open_at(Path(path))
+    ledger = open_at(store)
 
     def thread(number: int) -> int:
         charged = 0
@@ -214,10 +223,10 @@ def spend(path: str, process: int, most: int) -> int:
 
 @pytest.mark.parametrize("most", [LIMIT // 3, 40])
 def test_charges_never_pass_the_limit_and_every_one_is_booked(
-    most: int, processes: ProcessPoolExecutor, path: Path
+    most: int, processes: ProcessPoolExecutor, store: str
 ) -> None:
-    charged = sum(everywhere(processes, spend, path, most))
-    ledger = open_at(path)
+    charged = sum(everywhere(processes, spend, store, most))
+    ledger = open_at(store)
     assert ledger.spent(ALICE, LONG_AGO) == charged
     assert 0 < charged <= LIMIT
     assert ledger.holds() == []
@@ -225,9 +234,9 @@ def test_charges_never_pass_the_limit_and_every_one_is_booked(
     ledger.close()
 
 
-def resolve(path: str, process: int, holds: list[Hold], barrier: threading.Barrier) -> int:
+def resolve(store: str, process: int, holds: list[Hold], barrier: threading.Barrier) -> int:
     """Tries to resolve every hold, in each thread in another way; returns how many it was the first to resolve."""
-    ledger = open_at(Path(path))
+    ledger = open_at(store)
 
     def thread(number: int) -> int:
         barrier.wait(PATIENCE)
@@ -242,11 +251,11 @@ def resolve(path: str, process: int, holds: list[Hold], barrier: threading.Barri
 
 
 def test_a_hold_is_resolved_once_however_many_try_at_once(
-    processes: ProcessPoolExecutor, manager: SyncManager, path: Path
+    processes: ProcessPoolExecutor, manager: SyncManager, store: str
 ) -> None:
-    ledger = open_at(path)
+    ledger = open_at(store)
     holds = [hold(ledger, 1, estimate=30, expires=1.0) for _ in range(60)]
-    resolved = everywhere(processes, resolve, path, holds, manager.Barrier(PROCESSES * THREADS))
+    resolved = everywhere(processes, resolve, store, holds, manager.Barrier(PROCESSES * THREADS))
     assert sum(resolved) == len(holds)
     assert ledger.holds() == []
     assert ledger.spent(ALICE, LONG_AGO) == 30 * len(ledger.entries(ALICE))
@@ -254,9 +263,9 @@ def test_a_hold_is_resolved_once_however_many_try_at_once(
     ledger.close()
 
 
-def queue_up(path: str, process: int) -> int:
+def queue_up(store: str, process: int) -> int:
     """In each thread one request that needs most of the money, and waits until it has it; returns how many had to."""
-    ledger = open_at(Path(path))
+    ledger = open_at(store)
     pause = threading.Event()
 
     def thread(number: int) -> int:
@@ -277,10 +286,10 @@ def queue_up(path: str, process: int) -> int:
     return waited
 
 
-def test_requests_that_exclude_each_other_all_have_their_turn(processes: ProcessPoolExecutor, path: Path) -> None:
-    ledger = open_at(path)
+def test_requests_that_exclude_each_other_all_have_their_turn(processes: ProcessPoolExecutor, store: str) -> None:
+    ledger = open_at(store)
     first = hold(ledger, LIMIT)
-    begun = [processes.submit(queue_up, str(path), number) for number in range(PROCESSES)]
+    begun = [processes.submit(queue_up, store, number) for number in range(PROCESSES)]
     eventually(lambda: len(ledger.holds()) == 1 + PROCESSES * THREADS, "all stand in line", PATIENCE)
     ledger.release(first.id)
     assert [one.result(PATIENCE) for one in begun] == [THREADS] * PROCESSES

@@ -29,6 +29,7 @@ from aipipe.usage_parsing import Usage
 
 PATIENCE = 10.0
 ME = Identity(ALICE)
+ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 MOST = {"max_tokens": 99_000}  # takes nearly all of a budget of 1,000,000
 
 
@@ -38,8 +39,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger(path: Path) -> Iterator[Ledger]:
-    ledger = open_at(path)
+def ledger(store: str) -> Iterator[Ledger]:
+    ledger = open_at(store)
     yield ledger
     assert ledger.balanced()
     assert ledger.holds() == []
@@ -238,6 +239,7 @@ def test_a_full_line_turns_the_next_one_away(metering: Metering, ledger: Ledger)
     first.release()
 
 
+@ON_SQLITE
 def test_a_place_in_line_is_left_though_the_ledger_is_locked_just_then(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +262,7 @@ def test_a_place_in_line_is_left_though_the_ledger_is_locked_just_then(
     metering.close()
 
 
+@ON_SQLITE
 def test_a_ledger_that_can_not_be_reached_admits_nobody(
     metering: Metering, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +274,7 @@ def test_a_ledger_that_can_not_be_reached_admits_nobody(
 # What is put right later
 
 
+@ON_SQLITE
 def test_a_settlement_that_the_ledger_did_not_take_is_kept_and_booked_once(
     ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +293,7 @@ def test_a_settlement_that_the_ledger_did_not_take_is_kept_and_booked_once(
     assert [entry.cost for entry in ledger.entries(ALICE)] == [22, 21]
 
 
+@ON_SQLITE
 def test_a_debt_that_can_not_be_paid_does_not_keep_others_from_being_paid(
     ledger: Ledger, keeper: Keeper, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

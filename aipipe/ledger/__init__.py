@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aipipe.errors import ConfigError
+from aipipe.ledger.database import Database
 from aipipe.ledger.sqlite import SQLite
 from aipipe.ledger.store import Ledger
 from aipipe.ledger.types import Day, Entry, Failure, Funds, Grant, Hold, Pace, Purpose, Settled, Total, Usages, Wait
@@ -21,22 +22,43 @@ __all__ = [
     "Total",
     "Usages",
     "Wait",
+    "open_database",
     "open_ledger",
 ]
 
 
 def open_ledger(url: str) -> Ledger:
-    """The ledger at `url` (`sqlite:///relative.db`, `sqlite:////absolute.db`); its tables are made when missing.
+    """The ledger at `url` (see `open_database`); its tables are made or upgraded when need be.
 
     Open it after the worker has forked: neither a connection nor a worker's name survives a fork.
 
     Raises:
-        ConfigError: the URL names a database that AI Pipe doesn't know.
+        ConfigError: the URL names a database that AI Pipe doesn't know, or the ledger of a newer AI Pipe.
         LedgerUnavailable: the database can't be opened.
     """
-    scheme, separator, path = url.partition(":///")
-    if scheme != "sqlite" or not separator or not path:
-        raise ConfigError(
-            f"AIPIPE_DATABASE_URL must look like sqlite:////path/to/aipipe.db, not {url.partition(':')[0]}:…"
-        )
-    return Ledger(SQLite(path))
+    return Ledger(open_database(url))
+
+
+def open_database(url: str) -> Database:
+    """The database at `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user:password@host/name`.
+
+    Raises as `open_ledger`.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        return SQLite(rest[1:])
+    if scheme == "postgresql" and separator:
+        return _postgresql(url)
+    raise ConfigError(
+        "AIPIPE_DATABASE_URL must look like sqlite:////path/to/aipipe.db or postgresql://user:password@host/name,"
+        f" not {url.partition(':')[0]}:…"
+    )
+
+
+def _postgresql(url: str) -> Database:
+    """A driver that few need is imported only by who does, and may be missing."""
+    try:
+        from aipipe.ledger.postgres import Postgres
+    except ImportError:
+        raise ConfigError("PostgreSQL needs a driver: `pip install -c constraints.txt -e '.[postgres]'`.") from None
+    return Postgres(url)

@@ -8,19 +8,20 @@ from datetime import UTC, date, datetime
 from statistics import median
 from typing import Any
 
-from aipipe.ledger.sqlite import Execute, SQLite
+from aipipe.ledger.database import Database, Execute
 from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Pace, Purpose, Total, Usages
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
 PAGE = 500
+ALL = 2**63 - 1
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class Books:
     """The ledger's questions. Each is one query, answered as the database stood at one moment."""
 
-    def __init__(self, database: SQLite) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def spent(self, email: str, since: date) -> int:
@@ -70,7 +71,7 @@ class Books:
         *,
         email: str | None = None,
         search: str = "",
-        limit: int = -1,
+        limit: int = ALL,
         skip: int = 0,
     ) -> list[Total]:
         """Sums by the given columns, both ends included, dearest first; of one person, or of emails with `search`."""

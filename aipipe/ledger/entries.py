@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from aipipe.ledger.database import Execute
 from aipipe.ledger.schema import MOST
-from aipipe.ledger.sqlite import Execute
 from aipipe.ledger.types import Day, Ended, Entry
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from aipipe.errors import LedgerUnavailable
-from aipipe.ledger.sqlite import SQLite
+from aipipe.ledger.database import Database
 from aipipe.ledger.types import Failure
 
 AGAIN_AFTER = 1.0  # seconds: a provider that refuses all day is written about once a second at most
@@ -15,7 +15,7 @@ AGAIN_AFTER = 1.0  # seconds: a provider that refuses all day is written about o
 class Failures:
     """The last failure of every provider, as all workers of the ledger have noted them."""
 
-    def __init__(self, database: SQLite, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database, self._clock = database, clock
         self._noted: dict[tuple[str, int], float] = {}  # by provider and status, by this worker
 

@@ -1,8 +1,16 @@
-"""The ledger's tables, in SQL that SQLite and PostgreSQL both speak but for `{key}`, the counting key."""
+"""The ledger's tables, in SQL that SQLite and PostgreSQL both speak but for `{key}`, the counting key.
+
+`SCHEMA` is what a new ledger gets, and how all of them are in the end. A ledger that is there already gets what it
+lacks of it by itself; whatever else is to become of its tables is an upgrade.
+"""
 
 from __future__ import annotations
 
-VERSION = 1
+import re
+from collections.abc import Mapping
+
+from aipipe.errors import ConfigError
+from aipipe.ledger.database import Execute
 
 # No request's cost, and no adjustment, is allowed near the end of a 64-bit integer: a billion dollars is enough.
 MOST = 10**18
@@ -80,9 +88,58 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS visit_by_name ON visit (name, expires)",
     "CREATE INDEX IF NOT EXISTS visit_by_expiry ON visit (expires)",
     "CREATE TABLE IF NOT EXISTS used_nonce (nonce TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)",
+    # The columns of the service that AI Pipe is compatible with: one line a person and day, in dollars.
+    "CREATE VIEW cost AS SELECT email, date, CAST(SUM(cost) AS DOUBLE PRECISION) / 1e9 AS cost FROM spend"
+    " GROUP BY email, date",
 )
 
-# The columns of the service that AI Pipe is compatible with: one line a person and day, in dollars.
-COST_VIEW = (
-    "CREATE VIEW {if_missing} cost AS SELECT email, date, SUM(cost) / 1e9 AS cost FROM spend GROUP BY email, date"
-)
+# The statements that turn a ledger of version 1 into one of version 2, and so on.
+UPGRADES: tuple[tuple[str, ...], ...] = ()
+
+_CREATED = re.compile(r"\s*CREATE (?:UNIQUE )?(?:TABLE|INDEX|VIEW) (?:IF NOT EXISTS )?(\w+)")
+
+
+def newest() -> int:
+    """The version of the tables that this AI Pipe knows."""
+    return 1 + len(UPGRADES)
+
+
+def prepare(execute: Execute, names: str, dialect: Mapping[str, str]) -> None:
+    """Makes what the ledger lacks, and upgrades an older one, in a transaction that no other is beside.
+
+    `names` is the query for what is there. `dialect` is what the database calls some words of ours.
+
+    Raises ConfigError for the ledger of an AI Pipe that is newer than this one.
+    """
+
+    def carry_out(statement: str) -> None:
+        for ours, theirs in dialect.items():
+            statement = statement.replace(ours, theirs)
+        execute(statement)
+
+    there = {name for (name,) in execute(names)}
+    rows = execute("SELECT version FROM schema_version") if "schema_version" in there else []
+    version = int(rows[0][0]) if rows else newest()
+    if version > newest():
+        raise ConfigError(
+            f"The ledger was written by a newer AI Pipe: its tables have version {version}, and this one knows"
+            f" {newest()}. Upgrade AI Pipe, or give it another ledger with AIPIPE_DATABASE_URL."
+        )
+    for upgrade in UPGRADES[version - 1 :]:
+        for statement in upgrade:
+            carry_out(statement)
+    there = {name for (name,) in execute(names)}
+    for statement in SCHEMA:
+        if made(statement) not in there:
+            carry_out(statement)
+    if not rows:
+        execute("INSERT INTO schema_version VALUES (?)", [newest()])
+    elif version < newest():
+        execute("UPDATE schema_version SET version = ?", [newest()])
+
+
+def made(statement: str) -> str:
+    """The name of what a statement of `SCHEMA` makes."""
+    found = _CREATED.match(statement)
+    assert found, statement  # noqa: S101
+    return found[1]

@@ -6,38 +6,31 @@ writing, `BEGIN IMMEDIATE` fails at once and is tried again after a sleep that l
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
 from aipipe.errors import LedgerUnavailable
-from aipipe.ledger.schema import COST_VIEW, SCHEMA, VERSION
+from aipipe.ledger.database import PATIENCE, Execute, Row, unavailable
+from aipipe.ledger.schema import newest, prepare
+from aipipe.ledger.workers import FileWorker
 
 T = TypeVar("T")
-Row = tuple[Any, ...]
-PATIENCE = 5.0
-
-log = logging.getLogger(__name__)
-
-
-class Execute(Protocol):
-    """Runs one statement and returns all of its rows."""
-
-    def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Row]: ...
+NAMES = "SELECT name FROM sqlite_master"
+DIALECT = {"{key}": "INTEGER PRIMARY KEY AUTOINCREMENT"}
 
 
 class SQLite:
-    """A database file. `write` and `read` may be called from any greenlet or thread of the process that made it."""
+    """A `Database` in a file, with one connection: only one process writes at a time."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
-        self.folder = Path(f"{self._path}-workers")
+        self._folder = Path(f"{self._path}-workers")
         self._lock = threading.Lock()
         if Path(f"{self._path}-wal").exists() and not self._path.exists():
             raise LedgerUnavailable(f"{self._path} is gone, and {self._path.name}-wal is not: put it back beside that.")
@@ -52,16 +45,18 @@ class SQLite:
             raise unavailable(error) from error
         self._place = self._where()
         try:
-            self.write(self._make_tables)
-        except LedgerUnavailable:
-            self.read("SELECT version FROM schema_version")  # they are there, and somebody else is writing
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
-    def _make_tables(self, execute: Execute) -> None:
-        for statement in SCHEMA:
-            execute(statement.format(key="INTEGER PRIMARY KEY AUTOINCREMENT"))
-        execute(COST_VIEW.format(if_missing="IF NOT EXISTS"))
-        if not execute("SELECT version FROM schema_version"):
-            execute("INSERT INTO schema_version VALUES (?)", [VERSION])
+    def _prepare(self) -> None:
+        try:
+            self.write(lambda execute: prepare(execute, NAMES, DIALECT))
+        except LedgerUnavailable:
+            if self.read("SELECT version FROM schema_version") != [(newest(),)]:
+                raise
+            # All is there, and somebody else is writing.
 
     def _where(self) -> tuple[int, int] | None:
         """What tells the file that has our path now from every other."""
@@ -76,15 +71,14 @@ class SQLite:
         if self._where() != self._place:
             raise apsw.CantOpenError("its file was moved or replaced: put it back, or restart AI Pipe with the new one")
 
-    def write(self, work: Callable[[Execute], T]) -> T:
-        """Runs `work` in one transaction: everything it executed is kept, or nothing if it raises.
-
-        `work` must not sleep, wait or do anything else that lets another greenlet run.
-
-        Raises:
-            LedgerUnavailable: the database stayed locked for five seconds, or can't be written.
-        """
+    def write(self, work: Callable[[Execute], T], *_names: str) -> T:
         return self._patiently(lambda: self._transaction(work))
+
+    def worker(self, _clock: Callable[[], float]) -> FileWorker:
+        try:
+            return FileWorker(self._folder)
+        except OSError as error:
+            raise LedgerUnavailable(f"AI Pipe can't write to {self._folder}: {error.strerror}.") from error
 
     def _transaction(self, work: Callable[[Execute], T]) -> T:
         with self._lock:
@@ -101,8 +95,6 @@ class SQLite:
             return result
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """The rows of one query, read as the database stood at one moment."""
-
         def once() -> list[Row]:
             with self._lock:
                 self._check_place()
@@ -130,8 +122,3 @@ class SQLite:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
-
-
-def unavailable(error: apsw.Error) -> LedgerUnavailable:
-    log.error("The ledger does not answer: %s", error)
-    return LedgerUnavailable()

@@ -11,16 +11,14 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
-from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import entries
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
+from aipipe.ledger.database import Database, Execute
 from aipipe.ledger.entries import append, bounded
 from aipipe.ledger.failures import Failures
 from aipipe.ledger.schema import MOST_OF_ONE
-from aipipe.ledger.sqlite import Execute, SQLite
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
 from aipipe.ledger.visits import Visits
-from aipipe.ledger.workers import Worker
 
 Decide = Callable[[Funds], Grant | Wait]
 
@@ -28,19 +26,19 @@ Decide = Callable[[Funds], Grant | Wait]
 class Ledger(Books):
     """Holds, entries and roll-ups of one database. Safe to share between the greenlets and threads of one process.
 
-    Making one raises LedgerUnavailable when its folder can't be written to.
+    Making one raises LedgerUnavailable when it can't be among the ledger's workers.
     """
 
-    def __init__(self, database: SQLite, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
         self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
         try:
-            self._worker = Worker(database.folder)
-        except OSError as error:
+            self._worker = database.worker(clock)
+        except BaseException:
             database.close()
-            raise LedgerUnavailable(f"AI Pipe can't write to {database.folder}: {error.strerror}.") from error
+            raise
 
     def close(self) -> None:
         self._worker.close()
@@ -76,7 +74,7 @@ class Ledger(Books):
             number = self._insert_hold(execute, purpose, "sent", decision, now, expires)
             return Hold(number, purpose, decision, now)
 
-        return self._database.write(work)
+        return self._database.write(work, purpose.email)
 
     def is_next(self, email: str, ticket: int) -> bool:
         """Whether nobody waits before `ticket`: a cheap look before the next `admit`."""
@@ -146,7 +144,7 @@ class Ledger(Books):
             first = since or date.fromisoformat(day_of(hold.created))
             return Settled(charged, spent_since(execute, hold.purpose.email, first)[0])
 
-        return self._database.write(work)
+        return self._database.write(work, hold.purpose.email)
 
     def _entry(self, hold: Hold, *, cost: int, usages: Usages, status: int, ended: Ended, answer_id: str) -> Entry:
         now = self._clock()
@@ -167,15 +165,15 @@ class Ledger(Books):
 
         A place in line is released. What was sent is charged its estimate and marked `partial`.
         """
-        rows = self._database.read("SELECT id, worker, expires FROM hold")
-        dead = {name for name in {row[1] for row in rows} if self._worker.is_dead(name)}
+        rows = self._database.read("SELECT id, email, worker, expires FROM hold")
+        dead = self._worker.dead({worker for *_, worker, _ in rows})
         now = self._clock()
-        lost = [number for number, worker, expires in rows if worker in dead or expires < now]
-        swept = [self._resolve(number) for number in lost]
+        lost = [(number, email) for number, email, worker, expires in rows if worker in dead or expires < now]
+        swept = [self._resolve(*one) for one in lost]
         self._worker.bury()
         return sum(swept)
 
-    def _resolve(self, number: int) -> bool:
+    def _resolve(self, number: int, email: str) -> bool:
         def work(execute: Execute) -> bool:
             rows = execute(f"DELETE FROM hold WHERE id = ? RETURNING state, {HOLD}", [number])
             if rows and rows[0][0] == "sent":
@@ -184,14 +182,14 @@ class Ledger(Books):
                 append(execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id=""))
             return bool(rows)
 
-        return self._database.write(work)
+        return self._database.write(work, email)
 
     # What no request brings about
 
     def adjust(self, email: str, day: date, cost: int) -> int:
         """Appends the entry that makes the day's total `cost`; returns its amount, of either sign."""
         total = Day(email, day.isoformat(), cost)
-        return self._database.write(lambda execute: entries.adjust(execute, total, self._clock()))
+        return self._database.write(lambda execute: entries.adjust(execute, total, self._clock()), email)
 
     def top_up(self, days: Sequence[Day]) -> list[int]:
         """Appends what the imported entries of each person and day lack of its cost; returns these amounts.
@@ -199,7 +197,8 @@ class Ledger(Books):
         What was spent here doesn't count, and nothing is ever taken back. A day without imported entries gets one,
         even of 0. All in one transaction.
         """
-        return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()))
+        people = {day.email for day in days}
+        return self._database.write(lambda execute: entries.top_up(execute, days, self._clock()), *people)
 
     def use_once(self, nonce: str, expires: float) -> bool:
         """Whether nobody, on any worker, used this nonce before. It is remembered until it `expires`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from limits.storage import MovingWindowSupport, Storage
 
 from aipipe.errors import LedgerUnavailable
-from aipipe.ledger.sqlite import Execute, Row, SQLite
+from aipipe.ledger.database import Database, Execute, Row
 
 TIDY_EVERY = 100  # visits: then those of everybody that have expired are thrown away
 
@@ -24,7 +24,7 @@ class Visits(Storage, MovingWindowSupport):
     STORAGE_SCHEME = None
     base_exceptions = LedgerUnavailable
 
-    def __init__(self, database: SQLite, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self._database, self._clock = database, clock
 
@@ -47,7 +47,7 @@ class Visits(Storage, MovingWindowSupport):
                 execute("DELETE FROM visit WHERE expires <= ?", [self._clock()])
             return number
 
-        return self._database.write(work)
+        return self._database.write(work, key)
 
     def leave(self, number: int) -> None:
         """Ends a visit before it expires."""

@@ -1,4 +1,4 @@
-"""Who is alive on this machine: a worker keeps a lock on a file of its own, which the system lets go when it dies.
+"""Who is alive on one machine: a worker keeps a lock on a file of its own, which the system lets go when it dies.
 
 Unlike a process id, a lock can't be mistaken for somebody else's, and it needs no heartbeat.
 """
@@ -9,10 +9,11 @@ import fcntl
 import os
 import socket
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 
-class Worker:
+class FileWorker:
     """This process, as other workers of the same ledger see it. Make one after the fork."""
 
     def __init__(self, folder: Path) -> None:
@@ -25,6 +26,9 @@ class Worker:
         self._file = unnamed.open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unnamed.rename(self._path(self.name))
+
+    def dead(self, names: Collection[str]) -> set[str]:
+        return {name for name in names if self.is_dead(name)}
 
     def is_dead(self, name: str) -> bool:
         """Whether the worker `name` ran on this machine and is gone. Others' are never called dead.
