@@ -10,6 +10,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -71,18 +72,21 @@ class LockWorker:
 
     def _ended_here(self, name: str) -> bool:
         machine, _, process = name.rpartition("/")
-        if machine != self._machine:
-            return False
-        try:
-            os.kill(int(process.partition("-")[0]), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, ValueError):
-            return False
-        return False
+        return machine == self._machine and not runs(int(process.partition("-")[0]))
 
     def bury(self) -> None:
         """Nothing is left of the dead but their holds."""
 
     def close(self) -> None:
         self._connection.close()
+
+
+def runs(process: int) -> bool:
+    """Whether there is such a process on this machine, and more of it than a dead one that nobody has collected."""
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's, or a system that has no such files
+        return True
