@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aipipe.pricing import Card
+from aipipe.rates import Card
 
 UNKNOWN_OUTPUT = 16_384  # tokens, where a model's documented maximum isn't known
 WHOLE_ANSWER = 1_024  # tokens: below this a request rather waits than be cut short

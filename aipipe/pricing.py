@@ -1,4 +1,4 @@
-"""What models cost: genai-prices' rules, the operator's own prices over them, exact in nanodollars.
+"""Which price a model has: the operator's own, ours, or genai-prices'.
 
 https://github.com/pydantic/genai-prices keeps the prices of the providers, with their cache, audio and
 tier rules. A price table of our own would be stale in a month.
@@ -9,127 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import orjson
-from genai_prices import Usage as PricedUsage
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.data_units import unit_data
 from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, Provider, Tier, TieredPrices
 
 from aipipe.errors import ConfigError
 from aipipe.money import MAX_DOLLARS
-
-UNITS = {str(unit.get("price_key", name)): unit for name, unit in unit_data.items()}
-STANDARD_TIERS = frozenset({"auto", "default", "standard", "standard_only"})
-NANO = Decimal(10**9)
-
-
-def nano(dollars: Decimal) -> int:
-    """Dollars as nanodollars, rounded up: a fraction of a nanodollar is never given away."""
-    return int((dollars * NANO).to_integral_value(ROUND_CEILING))
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """The most that a request can cost, in nanodollars per token of the dearest kind, and per request."""
-
-    input: Decimal
-    output: Decimal
-    request: Decimal
-    other: bool = False  # seconds, characters and the like have a price, which this is no bound of
-
-    def input_cost(self, tokens: int) -> int:
-        """The bound of what reading `tokens` costs, with the price of the request itself."""
-        return int((self.input * tokens + self.request).to_integral_value(ROUND_CEILING))
-
-    def output_cost(self, tokens: int) -> int:
-        return int((self.output * tokens).to_integral_value(ROUND_CEILING))
-
-    def buys(self, money: int) -> int:
-        """How many output tokens `money` pays for. Ask only where they have a price."""
-        return max(0, int(money // self.output))
-
-    @property
-    def unpriced(self) -> bool:
-        """Whether the model has prices, but none for what a request like this is billed by."""
-        return self.other and not (self.input or self.output or self.request)
-
-    @property
-    def free(self) -> bool:
-        return not (self.input or self.output or self.request or self.other)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """The price of one model at one provider."""
-
-    source: Provider
-    model: ModelInfo
-    searches: Decimal = Decimal(0)  # dollars that a request may cost on top, for a search of the model's own
-
-    def cost(self, counts: Mapping[str, Any], tier: str | None = None) -> int:
-        """What a request cost, in nanodollars, rounded up.
-
-        `counts` is keyed by genai-prices' units (`input_tokens`, `cache_read_tokens`, …); `tier` is the
-        service tier that the provider says it used.
-
-        Raises:
-            ValueError: the counts contradict each other (more cached tokens than tokens).
-        """
-        found = self.model.calc_price(
-            PricedUsage(**counts), self.source, price_context={"service_tier": tier} if tier else None
-        )
-        return nano(found.total_price)
-
-    @property
-    def free(self) -> bool:
-        """Whether nothing that the model does has a price."""
-        return self.card(0).free
-
-    @property
-    def modalities(self) -> frozenset[str]:
-        """What has a price of its own, beside text."""
-        prices = self.model.get_prices(datetime.now(UTC)).__dict__
-        known = [UNITS[key]["dimensions"].get("modality", "text") for key in prices if key in UNITS and prices[key]]
-        return frozenset({"text", *known})
-
-    def has_tier(self, tier: str) -> bool:
-        """Whether a service tier is the standard one, or one whose price is known."""
-        variants = self.model.price_variants or ()
-        return tier in STANDARD_TIERS or any(variant.when == {"service_tier": tier} for variant in variants)
-
-    def card(self, input_tokens: int, *, modalities: frozenset[str] = frozenset(), tier: str | None = None) -> Card:
-        """The bounds for a request of at most `input_tokens`, text and the given `modalities` in and out."""
-        now = datetime.now(UTC)
-        prices = self.model.get_prices(now, {"service_tier": tier} if tier else None)
-        dearest = {"input": Decimal(0), "output": Decimal(0)}
-        per_request = Decimal(0)
-        other = False
-        for key, price in prices.__dict__.items():
-            unit = UNITS.get(key)
-            if unit is None or price is None:
-                continue
-            kind = unit["dimensions"]
-            each = _highest(price, input_tokens) * NANO / unit["per"]
-            if kind["family"] == "requests":
-                per_request = each
-            elif kind["family"] == "tokens" and kind.get("modality", "text") in {"text", *modalities}:
-                direction = kind["direction"]
-                dearest[direction] = max(dearest[direction], each)
-            else:
-                other = other or bool(each)
-        return Card(dearest["input"], dearest["output"], per_request + self.searches * NANO, other)
-
-
-def _highest(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:
-    if isinstance(price, TieredPrices):
-        return max([price.base, *(tier.price for tier in price.tiers if tier.start < input_tokens)])
-    return price
+from aipipe.rates import UNITS, Rate
 
 
 @dataclass(frozen=True, slots=True)

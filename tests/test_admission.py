@@ -15,7 +15,7 @@ from aipipe.budgets import Budget
 from aipipe.errors import BudgetExceeded, RateLimited
 from aipipe.ledger import Funds, Grant, Wait
 from aipipe.metering import decide
-from aipipe.pricing import Card
+from aipipe.rates import Card
 
 CARD = Card(Decimal(1), Decimal(10), Decimal(0))  # nanodollars for a token that is read, and one that is written
 FREE = Card(Decimal(0), Decimal(0), Decimal(0))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aipipe.errors import ConfigError
-from aipipe.pricing import CORRECTIONS, Card, Prices, Rate, nano, price_id_of
+from aipipe.pricing import CORRECTIONS, Prices, price_id_of
+from aipipe.rates import Card, Rate, nano
 
 PRICES = Prices(
     {
@@ -94,6 +97,41 @@ def test_what_bills_searches_that_no_usage_tells_has_no_price(provider: str, mod
 )
 def test_costs_are_exact_and_rounded_up_to_a_nanodollar(model: str, counts: dict[str, float], cost: int) -> None:
     assert rate(model).cost(counts) == cost
+
+
+KNOWN = [
+    (provider.id, model.id)
+    for provider in get_snapshot().providers
+    if provider.id in ("openai", "anthropic", "google", "groq", "mistral", "deepseek")
+    for model in provider.models
+]
+COUNTS = st.dictionaries(
+    st.sampled_from(
+        ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "output_reasoning_tokens"]
+    ),
+    st.integers(0, 3_000_000),
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(KNOWN), COUNTS, st.sampled_from([None, "default", "flex", "priority", "unheard of"]))
+def test_a_cost_is_what_genai_prices_says_though_it_is_not_asked_each_time(
+    known: tuple[str, str], counts: dict[str, int], tier: str | None
+) -> None:
+    provider, model = known
+    found = Prices({}).find("any", provider, model)
+    if found is None:  # we know better
+        return
+    try:
+        expected: int | None = nano(found.dollars(counts, tier, datetime.now(UTC)))
+    except ValueError:
+        expected = None
+    for _ in range(2):
+        if expected is None:
+            with pytest.raises(ValueError):
+                found.cost(counts, tier)
+        else:
+            assert found.cost(counts, tier) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from aipipe.errors import NotAllowed
 from aipipe.formats import JSON, Messages
-from aipipe.pricing import Rate
 from aipipe.providers.base import Call, Provider, free, metered
+from aipipe.rates import Rate
 from aipipe.usage_parsing import Usage
 
 # What a request may hold. New fields come with prices of their own: those are told only by documentation.

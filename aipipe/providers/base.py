@@ -15,7 +15,8 @@ from aipipe.budgets import Budget
 from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
 from aipipe.formats import JSON, Context, Format, parse
 from aipipe.models import limits
-from aipipe.pricing import Card, Prices, Rate
+from aipipe.pricing import Prices
+from aipipe.rates import Card, Rate
 from aipipe.usage_parsing import Usage
 
 # A name in a path, as models are named: no escape but those of "/", ":" and "@", and no "." or ".." in between.

@@ -12,7 +12,8 @@ from typing import Any
 from aipipe.errors import ConfigError, ProviderError
 from aipipe.formats import parse
 from aipipe.models import IMAGE_TOKENS
-from aipipe.pricing import Rate, own_rate
+from aipipe.pricing import own_rate
+from aipipe.rates import Rate
 from aipipe.upstream import Limits, Pool
 
 SECONDS = 10  # for the whole list

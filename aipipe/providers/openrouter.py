@@ -11,9 +11,10 @@ from typing import Any
 from aipipe.errors import NotAllowed
 from aipipe.formats import JSON, Chat, Completions, Embeddings, Messages, Responses
 from aipipe.kept import Kept
-from aipipe.pricing import Prices, Rate, barred, nano
+from aipipe.pricing import Prices, barred
 from aipipe.providers import model_list
 from aipipe.providers.base import Provider, free, metered
+from aipipe.rates import Rate, nano
 from aipipe.usage_parsing import Usage
 
 
