@@ -25,6 +25,7 @@ from aipipe.views import (
     gateway,
     google_sign_in,
     health,
+    home,
     library,
     playground,
     proxy,
@@ -89,6 +90,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     files.init_app(app)
     docs.init_app(app)
     for view in (
+        home,
         account,
         google_sign_in,
         token,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,13 @@ STATIC = Path(__file__).with_name("static")
 def fingerprint(name: str) -> str:
     """The hash of a static file's content. Raises FileNotFoundError when there is no such file."""
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+@cache
+def content(name: str, *, packed: bool) -> bytes:
+    """A static file, gzipped if `packed`. Raises FileNotFoundError when there is no such file."""
+    plain = (STATIC / name).read_bytes()
+    return gzip.compress(plain, mtime=0) if packed else plain
 
 
 def hashed(name: str) -> str:

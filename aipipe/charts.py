@@ -8,15 +8,16 @@ from datetime import date, timedelta
 
 from aipipe.money import NANO, readable
 
-WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 64, 8, 10, 26
+TOP, FLOOR = 10, 190  # pixels from above, as app.css has them, too
+WIDEST = 8.0  # percent of the frame
+MOST_LABELS = 9  # dates beneath a wide chart; on a phone there is room for half of them
+EDGE = 7.0  # percent: nearer than this to an edge, half a date has no room
 NOTHING = NANO // 100  # what the axis of a chart without any bar goes up to
-LABEL = 62  # of the width, that a date beneath the chart takes
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day: where its bar stands, and what it says when pointed at."""
+    """A day: where its bar stands, and what it says when pointed at, anywhere from `left` on for a `step`."""
 
     day: str
     cost: int
@@ -24,60 +25,59 @@ class Bar:
     y: float
     width: float
     height: float
+    left: float
+    step: float
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A text on an axis, at `at`."""
+    """A text on an axis, at `at`, centred there unless it ends there. A `roomy` one has no place on a phone."""
 
     text: str
     at: float
+    ends: bool = False
+    roomy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    width: int
-    height: int
-    left: int
-    right: int
+    """Across, all is in percent of the frame's width, so that texts keep their size; down, in pixels from above."""
+
     floor: int
     bars: Sequence[Bar]
     amounts: Sequence[Mark]
     days: Sequence[Mark]
 
 
-def bars(costs: Mapping[str, int], first: date, last: date, *, width: int = WIDTH, height: int = HEIGHT) -> Chart:
-    """A bar for every day from `first` to `last`, in a frame of this size; `costs` are nanodollars by date."""
+def bars(costs: Mapping[str, int], first: date, last: date) -> Chart:
+    """A bar for every day from `first` to `last`; `costs` are nanodollars by date."""
     days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     top = ceiling(max([0, *(costs.get(day.isoformat(), 0) for day in days)]) or NOTHING)
-    floor, room = height - BOTTOM, height - BOTTOM - TOP
-    step = (width - LEFT - RIGHT) / len(days)
-    wide = min(step * 0.78, 48)
+    room, step = FLOOR - TOP, 100 / len(days)
+    wide = min(step * 0.78, WIDEST)
     found = []
     for number, day in enumerate(days):
         cost = max(0, costs.get(day.isoformat(), 0))
         high = room * cost / top
-        middle = LEFT + step * (number + 0.5)
-        found.append(
-            Bar(
-                day.isoformat(),
-                cost,
-                round(middle - wide / 2, 2),
-                round(floor - high, 2),
-                round(wide, 2),
-                round(high, 2),
-            )
-        )
-    amounts = [Mark(f"${readable(top * part // 4)}", round(floor - room * part / 4, 2)) for part in (0, 2, 4)]
-    every = max(1, -(-LABEL // int(step)) if step >= 1 else len(days))
-    labels = [
-        Mark(f"{day.day} {day:%b}", round(LEFT + step * (number + 0.5), 2))
-        for number, day in enumerate(days)
-        if (len(days) - 1 - number) % every == 0
-    ]
-    if len(labels) > 1 and labels[0].at < LEFT + LABEL / 2 and every > 1:
-        labels = labels[1:]
-    return Chart(width, height, LEFT, width - RIGHT, floor, found, amounts, labels)
+        x = step * (number + 0.5) - wide / 2
+        numbers = (x, FLOOR - high, wide, high, step * number, step)
+        found.append(Bar(day.isoformat(), cost, *(round(each, 2) for each in numbers)))
+    amounts = [Mark(f"${readable(top * part // 4)}", round(FLOOR - room * part / 4, 2)) for part in (0, 2, 4)]
+    return Chart(FLOOR, found, amounts, _dates(days, step))
+
+
+def _dates(days: Sequence[date], step: float) -> list[Mark]:
+    """What is written beneath, counted from the last day on."""
+    every = -(-len(days) // MOST_LABELS)
+    marks = []
+    for back in range(0, len(days), every):
+        at = 100 - step * (back + 0.5)
+        if at < EDGE and every > 1:
+            continue
+        ends = at > 100 - EDGE
+        roomy = len(days) > MOST_LABELS // 2 and back // every % 2 == 1
+        marks.append(Mark(f"{days[-1 - back].day} {days[-1 - back]:%b}", 100 if ends else round(at, 2), ends, roomy))
+    return marks[::-1]
 
 
 def ceiling(most: int) -> int:

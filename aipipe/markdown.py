@@ -38,6 +38,7 @@ _FURNITURE = {
     "</pre>": '<button type="button" class="plain" aria-live="polite">Copy</button></pre>',
     "<table>": '<div class="scroll" tabindex="0"><table>',
     "</table>": "</table></div>",
+    "<th></th>": "<td></td>",  # heads nothing
 }
 
 

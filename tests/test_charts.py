@@ -10,6 +10,7 @@ import pytest
 from aipipe import charts
 
 LAST = date(2026, 11, 23)
+DATE = 40  # pixels that a date takes
 
 
 @pytest.mark.parametrize("days", [1, 2, 7, 30, 90])
@@ -18,17 +19,22 @@ def test_every_day_has_a_bar_within_the_frame_and_none_overlap(days: int) -> Non
     costs = {(first + timedelta(days=number)).isoformat(): number * 1000 + 1 for number in range(days)}
     chart = charts.bars(costs, first, LAST)
     assert [bar.day for bar in chart.bars] == sorted(costs)
-    assert all(chart.left <= bar.x and bar.x + bar.width <= chart.right for bar in chart.bars)
+    assert all(0 <= bar.left <= bar.x and bar.x + bar.width <= bar.left + bar.step <= 100.01 for bar in chart.bars)
     assert all(bar.y >= 0 and abs(bar.y + bar.height - chart.floor) < 0.1 for bar in chart.bars)
     assert all(one.x + one.width <= other.x for one, other in zip(chart.bars, chart.bars[1:], strict=False))
 
 
-@pytest.mark.parametrize("days", [1, 2, 7, 30, 90])
-def test_dates_beneath_leave_each_other_room_and_the_last_day_is_named(days: int) -> None:
+@pytest.mark.parametrize("width", [280, 600])
+@pytest.mark.parametrize("days", [1, 2, 6, 7, 10, 11, 30, 90])
+def test_dates_beneath_stay_in_the_frame_leave_each_other_room_and_the_last_day_is_named(days: int, width: int) -> None:
     chart = charts.bars({}, LAST - timedelta(days=days - 1), LAST)
-    places = [mark.at for mark in chart.days]
-    assert all(later - earlier >= 45 for earlier, later in itertools.pairwise(places))
     assert chart.days[-1].text == "23 Nov"
+    marks = [mark for mark in chart.days if width > 400 or not mark.roomy]
+    half = DATE / 2
+    middles = [mark.at * width / 100 - (half if mark.ends else 0) for mark in marks]
+    assert all(half <= middle + 1 and middle <= width - half + 1 for middle in middles)
+    assert all(later - earlier >= DATE for earlier, later in itertools.pairwise(middles))
+    assert len(marks) >= min(days, 3)
 
 
 @pytest.mark.parametrize(

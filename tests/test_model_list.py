@@ -213,7 +213,7 @@ def test_an_old_list_serves_while_a_new_one_is_fetched(
     provider.reached("slow")
     assert asked_for_list(provider) == 2
     provider.release("slow")
-    kept = app.extensions["aipipe"].providers.named("openrouter")._listed
+    kept = app.extensions["aipipe"].providers.named("openrouter").listed
     kept._thread.join(PATIENCE)
     assert ask(app, alice).status_code == 400
 

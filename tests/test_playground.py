@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from aipipe import markdown
-from aipipe.catalog import chats
+from aipipe.catalog import chats, name_of
 from aipipe.kept import Kept
 from aipipe.snippets import snippets
 
@@ -299,7 +299,7 @@ def test_models_come_from_the_providers_lists_with_prices_and_are_kept(
 def test_a_list_that_cant_be_had_leaves_the_others(make_app: MakeApp, provider: FakeProvider) -> None:
     app = make_app(dev=True, **{**OPENAI_ALONE, "OPENROUTER_API_KEY": "sk-or-operator"})
     provider.answers("GET", "/v1/models", status=500, body=b"<html>")
-    provider.answers("GET", "/api/v1/models", json={"data": [{"id": "openai/gpt-4o-mini"}]})
+    provider.answers("GET", "/api/v1/models", json={"data": [{"id": "openai/gpt-4o-mini", "pricing": {}}]})
     found = signed_in(app, ALICE).get("/playground/models").json
     assert found == {"openrouter": [["openai/gpt-4o-mini", "$0.15 / $0.60"]]}
 
@@ -307,7 +307,7 @@ def test_a_list_that_cant_be_had_leaves_the_others(make_app: MakeApp, provider: 
 def test_models_that_openrouter_alone_prices_are_offered_too(make_app: MakeApp, provider: FakeProvider) -> None:
     app = make_app(dev=True, **{**OPENAI_ALONE, "OPENAI_API_KEY": None, "OPENROUTER_API_KEY": "sk-or-operator"})
     listed = {"id": "acme/new-1", "pricing": {"prompt": "0.000001", "completion": "0.000002"}}
-    provider.answers("GET", "/api/v1/models", json={"data": [listed, {"id": "acme/unpriced", "pricing": {}}]}, times=2)
+    provider.answers("GET", "/api/v1/models", json={"data": [listed, {"id": "acme/unpriced", "pricing": {}}]})  # once
     found = signed_in(app, ALICE).get("/playground/models").json
     assert found == {"openrouter": [["acme/new-1", "$1.00 / $2.00"]]}
 
@@ -327,7 +327,7 @@ def test_models_that_openrouter_alone_prices_are_offered_too(make_app: MakeApp, 
     ],
 )
 def test_only_models_to_talk_with_are_offered(entry: dict[str, Any], does: bool) -> None:
-    assert chats(entry) is does
+    assert chats(name_of(entry), entry) is does
 
 
 def test_an_old_value_is_given_out_while_a_new_one_is_fetched_and_after_it_failed() -> None:

@@ -20,8 +20,8 @@ __all__ = ["Call", "Endpoint", "Provider", "Registry", "build"]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 RESERVED = frozenset({
-    "admin", "apps", "docs", "healthz", "login", "logout", "metrics", "playground", "proxy", "similarity", "static",
-    "token", "usage",
+    "admin", "apps", "docs", "healthz", "login", "logout", "metrics", "models", "playground", "proxy", "similarity",
+    "static", "token", "usage",
 })  # fmt: skip
 OPENED = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S+)")
 

@@ -14,6 +14,7 @@ from aipipe.admission import Ask
 from aipipe.budgets import Budget
 from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
 from aipipe.formats import JSON, Context, Format, parse
+from aipipe.kept import Kept
 from aipipe.models import limits
 from aipipe.pricing import Prices
 from aipipe.rates import Card, Rate
@@ -133,6 +134,11 @@ class Provider:
             f"AI Pipe doesn't allow {method} {path[:100]} on its shared {self.name} key, where it could show or change"
             " what belongs to others. Use a provider key of your own for that."
         )
+
+    @property
+    def listed(self) -> Kept[dict[str, JSON]] | None:
+        """Its own list of models, by name, where its prices are in there; None where they are not."""
+        return None
 
     def rate(self, prices: Prices, model: str, modalities: frozenset[str]) -> Rate | None:  # noqa: ARG002
         """What a model costs here, for text and the given modalities; None where that isn't known."""

@@ -1,4 +1,4 @@
-"""Prices from OpenRouter's own list of models, for those that nobody else keeps.
+"""OpenRouter's own list of models, and the prices of those that nobody else keeps.
 
 https://openrouter.ai/docs/api-reference/list-available-models
 """
@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from aipipe.errors import ConfigError, ProviderError
-from aipipe.formats import parse
+from aipipe.formats import JSON, parse
 from aipipe.models import IMAGE_TOKENS
 from aipipe.pricing import own_rate
 from aipipe.rates import Rate
@@ -39,8 +39,8 @@ ABSURD = {"request": Decimal(10), "web_search": Decimal(10), "image": Decimal(10
 ABSURD_TOKEN = Decimal("0.01")
 
 
-def fetch_prices(name: str, base: str) -> dict[str, Mapping[str, Any]]:
-    """What the provider at `base` lists as the pricing of each of its models.
+def fetch_models(name: str, base: str) -> dict[str, JSON]:
+    """The models that the provider at `base` lists with a price, by their ids, as far as anything here needs them.
 
     Raises ProviderError, or one of LookupError, TypeError and ValueError when the list isn't what is documented.
     """
@@ -48,7 +48,10 @@ def fetch_prices(name: str, base: str) -> dict[str, Mapping[str, Any]]:
     priced = [entry for entry in found["data"] if "pricing" in entry]
     if not priced:
         raise ValueError("no model has a price")
-    return {str(entry["id"]): dict(entry["pricing"]) for entry in priced}
+    return {
+        str(entry["id"]): {"pricing": dict(entry["pricing"]), "architecture": entry.get("architecture")}
+        for entry in priced
+    }
 
 
 def fetch_list(name: str, base: str) -> bytes:

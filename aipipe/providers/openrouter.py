@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, partial
@@ -25,8 +24,8 @@ class OpenRouter(Provider):
         return {**super().shared_headers(public_url), "HTTP-Referer": public_url, "X-Title": "AI Pipe"}
 
     @cached_property
-    def _listed(self) -> Kept[dict[str, Mapping[str, Any]]]:
-        return Kept(f"{self.name}'s list of models", partial(model_list.fetch_prices, self.name, self.base))
+    def listed(self) -> Kept[dict[str, JSON]]:
+        return Kept(f"{self.name}'s list of models", partial(model_list.fetch_models, self.name, self.base))
 
     def rate(self, prices: Prices, model: str, modalities: frozenset[str]) -> Rate | None:
         """The price that is known here, else the one in OpenRouter's list, which the first to need it waits for.
@@ -36,8 +35,8 @@ class OpenRouter(Provider):
         known = super().rate(prices, model, modalities)
         if barred(self.price_id, model) or (known and not modalities - known.modalities):
             return known
-        listed = self._listed.get(model_list.SECONDS) or {}
-        return model_list.listed_rate(model, listed[model]) if model in listed else None
+        listed = self.listed.get(model_list.SECONDS) or {}
+        return model_list.listed_rate(model, listed[model]["pricing"]) if model in listed else None
 
     def cost(self, rate: Rate, usage: Usage) -> int:
         """OpenRouter's own `usage.cost`; with a key of the operator's at the provider, plus what that one bills.

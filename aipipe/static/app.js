@@ -18,7 +18,9 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const source = button.matches("pre.copyable > button") ? button.parentElement.querySelector("code") : button.dataset.copy && document.querySelector(button.dataset.copy);
   if (source) {
-    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    const secret = document.querySelector(source.dataset.with); // what is shown as `your-token` is copied as it is
+    const text = source.value ?? source.textContent;
+    await navigator.clipboard.writeText(secret ? text.replaceAll("your-token", secret.value) : text);
     say(button, "Copied");
   }
   if (button.dataset.show) {

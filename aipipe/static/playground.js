@@ -239,7 +239,8 @@ if (matchMedia("(pointer: fine)").matches) prompt.focus();
 ask("/playground/models")
   .then((response) => response.json())
   .then((offered) => {
-    if (models.fill(offered, localStorage.getItem(CHOICE), $("chat").dataset.usual)) return;
+    const asked = new URLSearchParams(location.search).get("model")?.replace("/", " / ");
+    if (models.fill(offered, asked, localStorage.getItem(CHOICE), $("chat").dataset.usual)) return;
     throw refusal("No provider here has models to talk with: its operator should set a provider's key.");
   })
   .catch((error) => {

@@ -1,4 +1,4 @@
-"""`/` and `/login`: what this is, signing in and out, and one's token."""
+"""`/login`: signing in and out, and one's token."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ bp = Blueprint("account", __name__)
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-
-
-@bp.get("/")
-def home() -> str:
-    """What AI Pipe is, and the lines to paste."""
-    return render_template("account/home.html", url=services().public_url(), example=example())
 
 
 @bp.get("/login")

@@ -19,7 +19,6 @@ from aipipe.providers import Provider
 from aipipe.services import services
 from aipipe.tokens import MAX_EMAIL_CHARACTERS, plausible_email
 from aipipe.views import admin_person, guards, session
-from aipipe.views.admin_person import CHART
 from aipipe.views.responses import wants_page
 from aipipe.views.sheets import sheet
 from aipipe.views.usage import WINDOWS, shown
@@ -98,7 +97,7 @@ def dashboard() -> str:
         requests=sum(day.requests for day in days),
         active=sum(1 for person in found if person.total.requests),
         blocked=sum(person.blocked for person in found),
-        chart=charts.bars({day.key[0]: day.cost for day in days}, first, last, **CHART),
+        chart=charts.bars({day.key[0]: day.cost for day in days}, first, last),
         days=sorted(days, key=lambda day: day.key, reverse=True),
         listed=listed[(page - 1) * PEOPLE : page * PEOPLE],
         count=len(listed),

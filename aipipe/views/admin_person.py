@@ -22,7 +22,6 @@ from aipipe.views.usage import LATEST, WINDOWS, shown
 bp = Blueprint("person", __name__)
 log = logging.getLogger(__name__)
 
-CHART = {"width": 480, "height": 190}  # half a page
 DONE = {
     "cost": "The cost was set. The entry that did it is among the last requests.",
     "reset": "Every token they had is void. They get a new one at /login, or from you.",
@@ -54,7 +53,7 @@ def person_page(email: str, token: str | None = None) -> str:
         done=DONE.get(request.args.get("done", "")),
         shown=(last - first).days + 1,
         windows=WINDOWS,
-        chart=charts.bars({day.key[0]: day.cost for day in days}, first, last, **CHART),
+        chart=charts.bars({day.key[0]: day.cost for day in days}, first, last),
         total=sum(day.cost for day in days),
         days=sorted(days, key=lambda day: day.key, reverse=True),
         models=ledger.totals(["provider", "model"], first, last, email=email),

@@ -75,6 +75,7 @@ def to_html(name: str, text: str) -> str:
             _lead_to_page(child, posixpath.dirname(name))
     html = str(_markdown().renderer.render(tokens, _markdown().options, {}))
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+    html = html.replace("<th></th>", "<td></td>")  # heads nothing
     return re.sub(r"<pre><code[^>]*>", '<pre class="copyable"><code tabindex="0">', html)
 
 

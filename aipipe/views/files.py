@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 
 from aipipe import assets
 from aipipe.errors import NotFound
@@ -25,8 +25,11 @@ def asset(path: str) -> Response:
     name = assets.plain(path)
     if name is None or ".." in name:
         raise NotFound("There is no such file, or it has changed: load the page again.")
-    # Read at once: a file left open, where a browser leaves in the middle, would stay open for a while.
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    answer = Response((assets.STATIC / name).read_bytes(), mimetype=kind)
+    packed = request.accept_encodings.quality("gzip") > 0
+    answer = Response(assets.content(name, packed=packed), mimetype=kind)
+    if packed:
+        answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept-Encoding"
     answer.headers["Cache-Control"] = FOR_EVER
     return answer

@@ -9,7 +9,6 @@ import orjson
 from flask import Blueprint, Response, request
 
 from aipipe import calling, conversation, markdown
-from aipipe.catalog import Model
 from aipipe.client import Client
 from aipipe.conversation import Conversation
 from aipipe.errors import AppError, InvalidRequest, NotConfigured, ProviderError
@@ -52,7 +51,7 @@ def models() -> Response:
     """The models that one may talk with here, by provider: each a name and a price."""
     budget = services().budgets.find(person().email)
     offered = {
-        name: [(model.id, price(model)) for model in found if budget.allows(name, model.id)]
+        name: [(model.id, model.price) for model in found if budget.allows(name, model.id)]
         for name, found in services().catalog.models().items()
         if conversation.endpoint(services().providers[name])
     }
@@ -162,11 +161,6 @@ def refusal(provider: Provider, reply: Reply) -> AppError:
     if reply.status < 400:
         return ProviderError(f"{provider.name} sent an answer that the playground can't show.")
     return ProviderError(f"{provider.name} refused this ({reply.status}). {message}".strip())
-
-
-def price(model: Model) -> str:
-    """Dollars for a million tokens in and out."""
-    return f"${readable(model.input)} / ${readable(model.output)}" if model.input or model.output else "free"
 
 
 def left(user: Identity) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +17,8 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from browser.pages import Pages
 
+HERE = Path(__file__).parent
+INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox",
@@ -61,6 +65,24 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     page.context.close()
     assert not failures
+
+
+@pytest.fixture(scope="package")
+def npm() -> Callable[[str], Path]:
+    """Tells the folder of one of the npm packages, which are installed if they aren't yet."""
+    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
+    if any(version != installed(name) for name, version in wanted.items()):
+        if not shutil.which("npm"):
+            missing("No npm here to get the packages with that the tests load in a browser.")
+        done = subprocess.run(INSTALL, cwd=HERE, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            missing(f"npm can't get what the tests load in a browser: {done.stderr[-300:]}")
+    return lambda name: HERE / "node_modules" / name
+
+
+def installed(name: str) -> str | None:
+    described = HERE / "node_modules" / name / "package.json"
+    return str(json.loads(described.read_text())["version"]) if described.is_file() else None
 
 
 @pytest.fixture(scope="package")

@@ -63,7 +63,8 @@ def provider() -> Iterator[FakeProvider]:
 @pytest.fixture
 def here(make_app: MakeApp, provider: FakeProvider) -> Iterator[str]:
     """The address of an AI Pipe that asks `provider` for Google's keys."""
-    app = make_app(GOOGLE_CLIENT_ID=CLIENT_ID, AIPIPE_PUBLIC_URL=None)
+    keys = {f"{name}_API_KEY": None for name in ("OPENAI", "OPENROUTER", "GEMINI", "ANTHROPIC")}
+    app = make_app(GOOGLE_CLIENT_ID=CLIENT_ID, AIPIPE_PUBLIC_URL=None, **keys)
     google = Google(CLIENT_ID, Certificates(f"{provider.url}/certs"))
     app.extensions["aipipe"] = replace(app.extensions["aipipe"], google=google)
     server = make_server("localhost", 0, app, threaded=True)

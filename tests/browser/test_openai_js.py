@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ from e2e.conftest import OPERATOR_KEY, Script, Site
 from e2e.server import Caller
 from playwright.sync_api import Page
 
-from browser.conftest import missing
 from browser.pages import Pages
 
 pytestmark = pytest.mark.e2e
 
-HERE = Path(__file__).parent
-INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 SHORT = {"model": "small", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
 USAGE = {"prompt_tokens": 14, "completion_tokens": 2, "total_tokens": 16}
 COST = 14 * 1_000 + 2 * 2_000  # nanodollars
@@ -33,25 +29,10 @@ PAGE = """<!doctype html><title>An app</title>
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def package() -> Path:
-    """The package's folder, installed if it isn't yet."""
-    folder = HERE / "node_modules" / "openai"
-    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]["openai"]
-    described = folder / "package.json"
-    if not described.is_file() or json.loads(described.read_text())["version"] != wanted:
-        if not shutil.which("npm"):
-            missing("No npm here to get the openai package with.")
-        done = subprocess.run(INSTALL, cwd=HERE, capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            missing(f"npm can't get the openai package: {done.stderr[-300:]}")
-    return folder
-
-
 @pytest.fixture
-def client(site: Site, app: Pages, page: Page, package: Path, alice: Caller) -> Page:
+def client(site: Site, app: Pages, page: Page, npm: Callable[[str], Path], alice: Caller) -> Page:
     """A page with `window.client`, OpenAI's own, for Alice at our `openai`."""
-    app.folders["/openai/"] = package
+    app.folders["/openai/"] = npm("openai")
     app.pages["/"] = PAGE % (json.dumps(alice.token), json.dumps(f"{site.server.url}/openai/v1"))
     page.goto(f"{app.origin}/")
     page.wait_for_function("window.client")

@@ -36,7 +36,7 @@ def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serv
         settings = {
             "AIPIPE_PROXY": {"ports": ["1-65535"], "timeout": SECONDS, "per_minute": 1_000},
             "AIPIPE_UNSAFE_LOOPBACK": "on",
-            "AIPIPE_PROVIDERS__local__base": site.url,
+            "AIPIPE_PROVIDERS__local__base": "http://127.0.0.1:9",  # nobody
         }
         server = Server(tmp_path_factory.mktemp("proxy"), "dev", **settings)
         server.start()

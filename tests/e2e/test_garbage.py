@@ -83,7 +83,7 @@ GARBAGE = {
     "a line without end": b"GET /" + b"a" * 20_000,
     "a header without end": b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000,
     "a thousand headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1_000 + b"\r\n",
-    "an odd host": b"GET / HTTP/1.1\r\nHost: \xff:[x]/@\r\n\r\n",
+    "an odd host": b"GET /docs HTTP/1.1\r\nHost: \xff:[x]/@\r\n\r\n",
     "half a body": POST + b"Content-Length: 100\r\n\r\nhalf",
     "half a chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhalf",
     "no end of chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
