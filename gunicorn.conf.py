@@ -7,12 +7,20 @@ fork. So there is no `preload_app`, and nothing here imports `aipipe`.
 """
 
 import datetime
+import errno
+import http
+import json
 import os
 import resource
 import signal
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import gevent
+from gunicorn import util
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
@@ -27,11 +35,76 @@ bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 class Worker(GeventWorker):  # type: ignore[misc]
     """gevent, since streams wait for providers most of their time: one process keeps thousands open."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting: dict[Any, float] = {}  # connections that owe a request's head, since when
+
     def init_signals(self) -> None:
         """Leave Ctrl-C to the master, which tells the workers. Told twice they end in a traceback."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        gevent.getcurrent().connection = client
+        super().handle(listener, client, addr)
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Around the wait for a head."""
+        connection = gevent.getcurrent().connection
+        self.waiting[connection] = time.monotonic()
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            del self.waiting[connection]
+
+    def notify(self) -> None:
+        """Each second. At the end idle connections are closed, or it would wait for `keepalive`."""
+        super().notify()
+        if not self.alive:
+            for connection, since in list(self.waiting.items()):
+                if time.monotonic() - since > 1:
+                    # On a second socket for the same connection: on its own, gevent would break off who waits for it.
+                    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
+                        same.shutdown(socket.SHUT_RD)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Who takes no more of an answer for too long is as good as gone: no reason for a traceback."""
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        except TimeoutError:
+            raise ConnectionResetError(errno.ECONNRESET, "the client reads too slowly") from None
+
+
+SENTENCES = {
+    400: "AI Pipe can't read this request: it is not proper HTTP.",
+    403: "AI Pipe can't read this request.",
+    414: "The address of this request is longer than AI Pipe takes.",
+    417: "AI Pipe can't do what this request expects.",
+    431: "The headers of this request are longer, or more, than AI Pipe takes.",
+    500: "AI Pipe made a mistake and logged it. Try again, or tell its operator.",
+    501: "AI Pipe takes bodies with a length, or in chunks; no other transfer coding.",
+}
+
+
+def write_error(sock: Any, status: int, _reason: str, _message: str) -> None:
+    """Refuses what the app never sees in the app's own shape. gunicorn's message quotes what was sent."""
+    kind = "server_error" if status == 500 else "invalid_request_error"
+    error = {"message": SENTENCES[status], "type": kind, "code": None}
+    body = json.dumps({"message": SENTENCES[status], "error": error})
+    head = (
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+        "Connection: close",
+        "Access-Control-Allow-Origin: *",
+        "X-Content-Type-Options: nosniff",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    util.write_nonblock(sock, ("\r\n".join(head) + "\r\n\r\n" + body).encode())
+
+
+util.write_error = write_error
 
 worker_class = Worker
 # Two, so that the service goes on while one is replaced or computes something big. SQLite admits one
@@ -50,8 +123,8 @@ timeout = 30
 # after 90 s. What is cut off then is charged for what it had sent.
 graceful_timeout = 60
 # How long the next request's head may take, on a connection's first request too: longer than SDKs keep an
-# idle connection (5 s), so that they don't write into a closing one; no longer, since idle ones delay a
-# restart by as much, and heads that drip in could fill a worker.
+# idle connection (5 s), so that they don't write into a closing one; no longer, since heads that drip in could fill
+# a worker.
 keepalive = 10
 
 # gunicorn's own maximum: /login?redirect= and /proxy/ carry whole URLs.

@@ -13,6 +13,7 @@ from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
+from aipipe.pacing import Paced
 from aipipe.pricing import Prices
 from aipipe.services import Services
 from aipipe.throttle import Throttle
@@ -56,6 +57,10 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     app.url_map.merge_slashes = False  # another spelling of a path is another path
     if hops := config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+
+    app.wsgi_app = Paced(  # type: ignore[method-assign]
+        app.wsgi_app, seconds=config["CLIENT_TIMEOUT"], longest=config["REQUEST_TIMEOUT"]
+    )
 
     registry, prices = providers.build(config), Prices(config["PRICES"])
     pool = upstream.Pool(

@@ -16,6 +16,7 @@ from aipipe.upstream import Answer
 
 log = logging.getLogger(__name__)
 
+PIECE = 2**18  # bytes of a whole answer that are sent at once
 EDGE = 2**16  # bytes at the end of a large answer that are searched for the usage
 
 
@@ -31,7 +32,8 @@ class Whole:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._body
+        for start in range(0, len(self._body), PIECE):  # each has its own time to be taken in
+            yield self._body[start : start + PIECE]
 
     def close(self) -> None:
         """There is nothing to close."""

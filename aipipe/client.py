@@ -11,7 +11,6 @@ from gevent import socket as cooperative
 
 from aipipe.sockets import readable
 
-SLOWEST = 60.0  # seconds that a client may take to send, or to take, the next bytes
 READ = 1  # libev's and libuv's name for "readable"
 
 
@@ -30,8 +29,6 @@ class Client:
         found = environ.get("gunicorn.socket")
         self._socket = found if type(found) is cooperative.socket else None
         self.left = False
-        if self._socket is not None:
-            self._socket.settimeout(SLOWEST)
 
     def gone(self) -> bool:
         """Whether the client has closed its end."""

@@ -35,6 +35,10 @@ class UnknownPrice(InvalidRequest):
     code = "model_price_unknown"
 
 
+class TooSlow(InvalidRequest):
+    status, code = 408, "request_too_slow"
+
+
 class TooLarge(InvalidRequest):
     status, code = 413, "request_too_large"
 

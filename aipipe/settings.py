@@ -79,6 +79,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("BAD_TOKENS_PER_MINUTE", casts.whole(1, 1_000_000), 300, "from one address; above, 429 instead of 401"),
     Setting("MAX_BODY_BYTES", casts.whole(1, 2**40), 26_214_400, "largest request body (413 above)"),
     Setting("QUEUE_SECONDS", casts.seconds, 20, "how long a request waits in line for money that others hold"),
+    Setting("CLIENT_TIMEOUT", casts.seconds, 60, "seconds that a caller may take for more of a body, or of an answer"),
     Setting("CONNECT_TIMEOUT", casts.seconds, 5, "seconds to reach a provider"),
     Setting("FIRST_BYTE_TIMEOUT", casts.seconds, 120, "seconds until a provider begins to answer"),
     Setting("IDLE_TIMEOUT", casts.seconds, 60, "seconds that a provider may fall silent in mid-answer"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from e2e.answers import CHAT, question
@@ -47,6 +49,7 @@ AMBIGUOUS = {
     "a length that is no number": ["Content-Length: 4_0"],
     "chunks within another coding": ["Transfer-Encoding: chunked, gzip"],
     "two hosts": ["Host: y"],
+    "the same host twice": ["Host: x"],
     "a line end within a header": ["X-Odd: a\nX-Injected: b"],
     "a carriage return within a header": ["X-Odd: a\rX-Injected: b"],
     "a header in two lines": ["X-Odd: a\r\n b"],
@@ -62,6 +65,36 @@ def test_what_two_servers_might_read_differently_is_refused(server: Server, nati
     received = raw(server, written(native, "POST", "/openai/v1/files", *lines, body=b"0\r\n\r\n"), half_close=True)
     assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
     assert received.count(b"HTTP/1.1 ") == 1
+    check_shape(received)
+
+
+def check_shape(received: bytes) -> None:
+    """Refusals are alike, whether or not the request ever got to the app."""
+    start, _, body = received.partition(b"\r\n\r\n")
+    found = json.loads(body)
+    assert found["message"] == found["error"]["message"]
+    assert found["message"].endswith(".")
+    assert found["error"]["type"] == "invalid_request_error"
+    assert b"access-control-allow-origin: *" in start.lower()
+    assert b"application/json" in start
+
+
+HEADS = {
+    400: b"GET / nonsense\r\n\r\n",
+    414: b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n\r\n",
+    417: b"GET / HTTP/1.1\r\nHost: x\r\nExpect: hidden\r\n\r\n",
+    431: b"GET / HTTP/1.1\r\nHost: x\r\nX-Odd: " + b"a" * 9_000 + b"\r\n\r\n",
+    501: b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: hidden\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("status", HEADS)
+def test_a_head_that_cannot_be_read_is_refused_as_everything_is(server: Server, status: int) -> None:
+    received = raw(server, HEADS[status], half_close=True)
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert b"hidden" not in received
+    assert b"nonsense" not in received
+    check_shape(received)
 
 
 POST = f"POST /openai{CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer TOKEN\r\n".encode()
