@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,12 +36,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledgers(tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Ledger]]:
+def ledgers(store: str, clock: Clock) -> Iterator[Callable[[], Ledger]]:
     """Opens the same database again and again, as workers do."""
     opened: list[Ledger] = []
 
     def another() -> Ledger:
-        opened.append(open_at(tmp_path / "ledger.db", clock))
+        opened.append(open_at(store, clock))
         return opened[-1]
 
     yield another
@@ -83,7 +82,7 @@ def redis_worker(make: Callable[..., Throttle], monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(params=["worker", "redis_worker"])
-def anywhere(request: pytest.FixtureRequest) -> Worker:
+def anywhere(request: pytest.FixtureRequest, store: str) -> Worker:
     """Makes throttles of one kind or the other."""
     made: Worker = request.getfixturevalue(request.param)
     return made
@@ -148,10 +147,10 @@ def test_not_everybody_who_was_refused_is_remembered_for_ever(worker: Worker, mo
 
 def test_visits_that_have_expired_are_thrown_away(ledgers: Callable[[], Ledger], clock: Clock) -> None:
     visits = ledgers().visits
-    for number in range(2 * TIDY_EVERY):
+    for number in range(4 * TIDY_EVERY):
         clock.now += 1
         visits.enter(str(number), 1, 60)
-    assert visits.reset() == 60
+    assert 60 <= (visits.reset() or 0) <= 60 + TIDY_EVERY
 
 
 def test_the_ledger_is_a_whole_storage_for_limits(ledgers: Callable[[], Ledger], clock: Clock) -> None:
