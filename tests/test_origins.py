@@ -15,6 +15,7 @@ ALICE = "alice@example.com"
 DANA = "dana@example.com"
 OURS = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
+NO_KEYS = dict.fromkeys(f"{name}_API_KEY" for name in ("OPENAI", "OPENROUTER", "GEMINI", "ANTHROPIC"))  # nor lists
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 # These read a token, or what Google signed, and no session: a page of another site has neither.
 TOKEN_ROUTES = {"admin", "gateway", "proxy", "similarity", "token", "google_sign_in"}
@@ -33,7 +34,9 @@ FOREIGN: dict[str, dict[str, str]] = {
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:
-    return make_app(dev=True, GOOGLE_CLIENT_ID="client-id", ADMIN_EMAILS=DANA, AIPIPE_EMBEDDING_PROVIDER="openai")
+    return make_app(
+        dev=True, GOOGLE_CLIENT_ID="client-id", ADMIN_EMAILS=DANA, AIPIPE_EMBEDDING_PROVIDER="openai", **NO_KEYS
+    )
 
 
 def forms(app: Flask) -> list[tuple[str, str]]:
@@ -102,7 +105,7 @@ def test_a_page_never_reads_a_token(app: Flask, token: Callable[[str], str]) -> 
 
 
 def test_https_is_for_good(make_app: MakeApp) -> None:
-    app = make_app(AIPIPE_TRUSTED_PROXIES=1)
+    app = make_app(AIPIPE_TRUSTED_PROXIES=1, **NO_KEYS)
     for path in ("/", "/login", "/usage", "/healthz", "/nothing/here", "/proxy/ftp://x/"):
         for scheme, told in (("https", "max-age=31536000"), ("http", None)):
             answer = app.test_client().get(path, headers={"X-Forwarded-Proto": scheme})
