@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 import time
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 
 import pytest
 from conftest import MakeApp
@@ -207,10 +209,14 @@ def test_assets_are_packed_for_those_who_can_unpack_them(app: Flask) -> None:
 
 def test_vendored_assets_are_what_was_looked_at() -> None:
     folder = assets.STATIC / "vendor"
-    for line in (folder / "CHECKSUMS").read_text().splitlines():
-        checksum, name = line.split()
-        assert checksum.startswith(assets.fingerprint(f"vendor/{name}"))
-        assert (folder / name).parent.joinpath("LICENSE").is_file()
+    lines = [line.split() for line in (folder / "CHECKSUMS").read_text().splitlines()]
+    assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for _, name in lines} == {
+        name: checksum for checksum, name in lines
+    }
+    licences = {file.relative_to(folder) for file in folder.glob("*/LICENSE")}
+    vendored = {file.relative_to(folder) for file in folder.glob("*/*")} - licences
+    assert vendored == {Path(name) for _, name in lines}
+    assert {file.parent for file in vendored} == {file.parent for file in licences}
 
 
 def test_documents_are_pages_that_name_this_instance_and_link_to_each_other(app: Flask) -> None:

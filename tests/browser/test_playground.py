@@ -30,6 +30,10 @@ FITS = (
 SIZES = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
   .map((entry) => entry.decodedBodySize)"""
 AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+ON_TOP = """selector => {
+  const element = document.querySelector(selector), { x, y } = element.getBoundingClientRect();
+  return document.elementFromPoint(x + 20, y + 8) === element;
+}"""
 ENDLESS = "Write the word yes two thousand times."  # which the local model, at temperature 0, doesn't end
 HOSTILE = """# <script>hacked()</script>
 
@@ -252,6 +256,7 @@ def test_a_model_is_found_by_typing_and_remembered(chat: Page, provider: Script)
     search.fill("OPEN small")
     options = chat.get_by_role("option")
     expect(options).to_have_text(["small $1.00 / $2.00", "smaller $1.00 / $2.00"])
+    assert chat.evaluate(ON_TOP, "#options [role=group]:not([hidden]) > .group")
     chat.keyboard.press("ArrowDown")
     expect(search).to_have_attribute("aria-activedescendant", str(options.nth(1).get_attribute("id")))
     chat.keyboard.press("Enter")
