@@ -106,8 +106,10 @@ def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
     found = None if funds.ahead and not call.card.free else share(call.ask, call.card, funds.available, alone=idle)
     if found:
         return grant(call, found.amount, found.tokens)
-    if not idle and share(call.ask, call.card, funds.limit - funds.spent, alone=True):
-        if funds.ahead >= LONGEST_LINE:
+    if not idle and share(call.ask, call.card, funds.unspent, alone=True):
+        # An app that fills its own cap is not to stand in the way of the person's others.
+        own_doing = funds.cap is not None and not share(call.ask, call.card, funds.cap.available, alone=True)
+        if own_doing or funds.ahead >= LONGEST_LINE:
             raise busy()
         return Wait()
     raise exhausted(call, budget, funds)
@@ -145,11 +147,14 @@ def busy() -> RateLimited:
 
 
 def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
+    least = needed(call.ask, call.card)
+    sentence = f"AI Pipe refused this request: it needs at least ${show(least)}, and "
+    if funds.cap and funds.cap.limit - funds.cap.spent < min(least, funds.limit - funds.spent):
+        left = show(max(0, funds.cap.limit - funds.cap.spent))
+        sentence += f"${left} is left of the ${show(funds.cap.limit)} that you let this app spend."
+        return BudgetExceeded(f"{sentence} To let it spend more, revoke it at /apps and sign in to it again.")
     left = show(max(0, funds.limit - funds.spent))
-    sentence = (
-        f"AI Pipe refused this request: it needs at least ${show(needed(call.ask, call.card))}, and ${left} is left of"
-        f" your budget of ${show(budget.limit)} in {budget.days} days."
-    )
+    sentence += f"${left} is left of your budget of ${show(budget.limit)} in {budget.days} days."
     if funds.oldest:
         sentence += f" More is free from {frees_on(date.fromisoformat(funds.oldest), budget.days)} (UTC)."
     return BudgetExceeded(sentence)
@@ -200,7 +205,11 @@ class Charge:
             )
 
         settled = self._keeper.carry_out(book)
-        return Bill(settled.cost, max(0, self._limit - settled.spent), usages, ended) if settled else None
+        if not settled:
+            return None
+        left = self._limit - settled.spent
+        left = left if settled.cap_left is None else min(left, settled.cap_left)
+        return Bill(settled.cost, max(0, left), usages, ended)
 
 
 def assess(call: Call, reading: Reading, interrupted: bool, held: int) -> tuple[dict[str, int], int, bool]:

@@ -16,7 +16,7 @@ from aipipe.catalog import Catalog
 from aipipe.errors import NotAuthenticated
 from aipipe.fetching import Fetcher
 from aipipe.google import Google
-from aipipe.ledger import Ledger
+from aipipe.ledger import Handed, Ledger
 from aipipe.metering import Metering
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
@@ -63,6 +63,29 @@ class Services:
             salt=self.config["SALT"].get(email.lower()),
         )
 
+    def app_token(self, email: str, app: str) -> str | None:
+        """A new token for an app, that ends when its time does; None where its user doesn't allow it (any more)."""
+        jti = tokens.new_jti()
+        handed = self.ledger.apps.add_token(email, app, jti)
+        return self._signed(handed, jti) if handed else None
+
+    def redeem(self, code: str, challenge: str, origin: str | None) -> tuple[Handed, str] | None:
+        """What a code is traded for, and the token itself; None where it is worth nothing (see `Apps.redeem`)."""
+        jti = tokens.new_jti()
+        handed = self.ledger.apps.redeem(code, challenge, origin, jti)
+        return (handed, self._signed(handed, jti)) if handed else None
+
+    def _signed(self, handed: Handed, jti: str) -> str:
+        return tokens.issue(
+            handed.email,
+            secret=self.config["AIPIPE_SECRET"],
+            now=time.time(),
+            expires=handed.expires,
+            salt=self.config["SALT"].get(handed.email),
+            app=handed.app,
+            jti=jti,
+        )
+
     def secrets(self) -> list[str]:
         """Those that may have signed a token, the present one first."""
         return [secret for name in ("AIPIPE_SECRET", "AIPIPE_SECRET_PREVIOUS") if (secret := self.config[name])]
@@ -70,6 +93,10 @@ class Services:
     def identify(self, token: str) -> Identity:
         """Who a token speaks for. Raises NotAuthenticated when it is, for whatever reason, not in force."""
         claims = tokens.verify(token, secrets=self.secrets(), salts=self.config["SALT"], now=time.time())
+        if claims.app is not None:
+            if not self.ledger.apps.in_force(claims.jti or "", claims.email, claims.app):
+                raise NotAuthenticated(f"This AI Pipe token for {claims.app} was revoked by its owner. Sign in again.")
+            return tokens.identify(claims, self.config["ADMIN_EMAILS"])
         void_before = self.ledger.void_before(claims.email)
         if void_before is not None and (claims.issued is None or claims.issued < void_before):
             raise NotAuthenticated("This AI Pipe token was reset by its owner. Get a new one at /login.")

@@ -71,6 +71,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("TOKEN_DAYS", casts.whole(1, 36_500), 365, "days that a new personal token is good for"),
     Setting("APP_TOKEN_DAYS", casts.whole(1, 36_500), 30, "days that a new app token is good for"),
     Setting("TRUSTED_APPS", casts.origins, [], "origins (globs) that get app tokens without the user's consent"),
+    Setting("TOKEN_IN_URL", casts.flag, True, "apps may get their token in their address; off: by `signIn()` alone"),
     Setting("TRUSTED_PROXIES", casts.whole(0, 10), 0, "how many reverse proxies in front set `X-Forwarded-*`"),
     Setting("PROXY", casts.proxy, casts.PROXY_DEFAULTS, "what `/proxy` may fetch; what is left out keeps its default"),
     Setting("UNSAFE_LOOPBACK", casts.flag, False, "for tests: `/proxy` reaches loopback; `aipipe serve` refuses it"),

@@ -85,8 +85,18 @@ def _signer() -> jwt.PyJWS:
 _SIGNER = _signer()
 
 
-def issue(email: str, *, secret: str, now: float, days: int, salt: str | None = None, app: str | None = None) -> str:
-    """A new token for `email` that ends after `days` days.
+def issue(
+    email: str,
+    *,
+    secret: str,
+    now: float,
+    days: int = 0,
+    expires: float | None = None,
+    salt: str | None = None,
+    app: str | None = None,
+    jti: str | None = None,
+) -> str:
+    """A new token for `email` that ends after `days` days, or when it `expires`.
 
     `iat` keeps milliseconds, so that a token made in the second of a reset is on the right side of it.
     Raises ValueError when `email` isn't a plausible address.
@@ -97,8 +107,14 @@ def issue(email: str, *, secret: str, now: float, days: int, salt: str | None = 
         payload["salt"] = salt
     if app is not None:
         payload["app"] = app
-    payload |= {"iat": issued, "exp": int(issued) + days * DAY_SECONDS, "jti": random.token_urlsafe(12)}
+    ends = int(issued) + days * DAY_SECONDS if expires is None else int(expires)
+    payload |= {"iat": issued, "exp": ends, "jti": jti or new_jti()}
     return _SIGNER.encode(orjson.dumps(payload), secret, algorithm="HS256")
+
+
+def new_jti() -> str:
+    """A name for a token, that nobody can guess."""
+    return random.token_urlsafe(12)
 
 
 def verify(token: str, *, secrets: Sequence[str], salts: Mapping[str, str], now: float) -> Claims:

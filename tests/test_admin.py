@@ -23,6 +23,7 @@ from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import Day, Ledger, open_ledger
 from aipipe.money import NANO
 
+APP = "https://alice.github.io"
 DAY = date(2025, 4, 18)
 TOTAL = {"email": "alice@example.com", "date": "2025-04-18", "cost": 1.23}
 ROUTES: list[dict[str, Any]] = [
@@ -63,7 +64,13 @@ def call(client: FlaskClient, route: dict[str, Any], **headers: str) -> Any:
 
 
 def app_token(email: str) -> str:
-    return tokens.issue(email, secret=SECRET, now=DAY.toordinal(), days=10**6, app="https://alice.github.io")
+    """One that `allow` puts in force."""
+    return tokens.issue(email, secret=SECRET, now=DAY.toordinal(), days=10**6, app=APP, jti=email)
+
+
+def allow(ledger: Ledger, email: str) -> None:
+    ledger.apps.allow(email, APP, expires=tokens.LATEST)
+    assert ledger.apps.add_token(email, APP, jti=email)
 
 
 # Who gets in
@@ -96,6 +103,8 @@ CAST: dict[str, tuple[int, Callable[[Token], dict[str, str]]]] = {
 def test_only_admins_get_in(app: Flask, ledger: Ledger, token: Token, who: str) -> None:
     status, credentials = CAST[who]
     headers = credentials(token)
+    allow(ledger, "alice@example.com")
+    allow(ledger, "dana@example.com")
     ledger.adjust("alice@example.com", DAY, 5)
     for route in ROUTES:
         answer = call(app.test_client(), route, **headers)
@@ -155,6 +164,7 @@ SPELLINGS = [
 @pytest.mark.parametrize("who", ["bob@example.com", "app"])
 def test_no_spelling_of_the_path_is_a_way_in(app: Flask, ledger: Ledger, token: Token, who: str) -> None:
     ledger.adjust("alice@example.com", DAY, 5)
+    allow(ledger, "dana@example.com")
     credential = app_token("dana@example.com") if who == "app" else token(who)
     for path in SPELLINGS:
         answer = call(app.test_client(), {"method": "GET", "path": path}, Authorization=credential)

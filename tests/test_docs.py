@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -29,15 +30,19 @@ from aipipe import errors
 from aipipe.cli import main
 from aipipe.google import Profile
 from aipipe.ledger import open_ledger
+from aipipe.redirects import challenge_of
 from aipipe.settings import SETTINGS, load
 
 API, README, OPERATIONS = ROOT / "docs" / "api.md", ROOT / "README.md", ROOT / "docs" / "operations.md"
 TOKEN, ADMIN, NATIVE, CREDENTIAL = "TOKEN-OF-ALICE", "TOKEN-OF-DANA", "sk-own-key", "CREDENTIAL"
+VERIFIER, APP = "v" * 43, "https://alice.github.io"
 VARIABLES = {
     "AIPIPE_TOKEN": TOKEN,
     "ADMIN_TOKEN": ADMIN,
     "OPENAI_API_KEY": NATIVE,
     "GOOGLE_CREDENTIAL": CREDENTIAL,
+    "CODE": "code",
+    "VERIFIER": VERIFIER,
 }
 LOCAL_PRICE = {"local/smollm2-135m": {"input_mtok": 0.1, "output_mtok": 0.4}}
 COMMENT = re.compile(r"^: aipipe cost=.*\n\n", re.MULTILINE)
@@ -67,6 +72,8 @@ def test_a_documented_call_is_answered_as_documented(
     else:
         parts.ledger.adjust("alice@example.com", datetime.now(UTC).date(), 137_000)
         parts.google.verify = lambda credential: vouch(credential)
+        parts.ledger.apps.allow("alice@example.com", APP, time.time() + 60)
+        parts.ledger.apps.add_code("code", "alice@example.com", APP, challenge_of(VERIFIER))
     call.headers = {
         name: value.replace(TOKEN, token("alice@example.com")).replace(ADMIN, token("dana@example.com"))
         for name, value in call.headers.items()

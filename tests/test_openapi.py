@@ -29,7 +29,19 @@ from aipipe import tokens
 DOCUMENT = ROOT / "docs" / "openapi.json"
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 # Views of pages, their forms and files: for people, not for programs.
-PAGES = {"home", "account", "google_sign_in", "files", "static", "playground", "admin_pages", "admin_person", "docs"}
+PAGES = {
+    "home",
+    "account",
+    "google_sign_in",
+    "handoff",
+    "apps",
+    "files",
+    "static",
+    "playground",
+    "admin_pages",
+    "admin_person",
+    "docs",
+}
 ALSO_PAGES = {"/usage.csv"}
 
 Operation = tuple[str, str]

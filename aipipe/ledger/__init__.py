@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from aipipe.errors import ConfigError
+from aipipe.ledger.apps import Handed
 from aipipe.ledger.database import Database
 from aipipe.ledger.sqlite import SQLite
 from aipipe.ledger.store import Ledger
-from aipipe.ledger.types import Day, Entry, Failure, Funds, Grant, Hold, Pace, Purpose, Settled, Total, Usages, Wait
+from aipipe.ledger.types import (
+    AllowedApp,
+    AppToken,
+    Cap,
+    Day,
+    Entry,
+    Failure,
+    Funds,
+    Grant,
+    Hold,
+    Pace,
+    Purpose,
+    Settled,
+    Total,
+    Usages,
+    Wait,
+)
 
 __all__ = [
+    "AllowedApp",
+    "AppToken",
+    "Cap",
     "Day",
     "Entry",
     "Failure",
     "Funds",
     "Grant",
+    "Handed",
     "Hold",
     "Ledger",
     "Pace",

@@ -88,6 +88,35 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS visit_by_name ON visit (name, expires)",
     "CREATE INDEX IF NOT EXISTS visit_by_expiry ON visit (expires)",
     "CREATE TABLE IF NOT EXISTS used_nonce (nonce TEXT PRIMARY KEY, expires DOUBLE PRECISION NOT NULL)",
+    f"""
+    CREATE TABLE IF NOT EXISTS allowed_app (
+        email TEXT NOT NULL,
+        app TEXT NOT NULL,
+        cap BIGINT CHECK (cap BETWEEN 0 AND {MOST}),
+        spent BIGINT NOT NULL,
+        allowed DOUBLE PRECISION NOT NULL,
+        expires DOUBLE PRECISION NOT NULL,
+        last_used DOUBLE PRECISION,
+        revoked INTEGER NOT NULL,
+        PRIMARY KEY (email, app)
+    )""",
+    """
+    CREATE TABLE IF NOT EXISTS app_token (
+        jti TEXT PRIMARY KEY,
+        email TEXT NOT NULL,
+        app TEXT NOT NULL,
+        issued DOUBLE PRECISION NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS app_token_by_app ON app_token (email, app, issued)",
+    """
+    CREATE TABLE IF NOT EXISTS app_code (
+        hash TEXT PRIMARY KEY,
+        email TEXT NOT NULL,
+        app TEXT NOT NULL,
+        challenge TEXT NOT NULL,
+        expires DOUBLE PRECISION NOT NULL,
+        jti TEXT NOT NULL
+    )""",
     # The columns of the service that AI Pipe is compatible with: one line a person and day, in dollars.
     "CREATE VIEW cost AS SELECT email, date, CAST(SUM(cost) AS DOUBLE PRECISION) / 1e9 AS cost FROM spend"
     " GROUP BY email, date",

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from aipipe.ledger import entries
+from aipipe.ledger.apps import Apps
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
 from aipipe.ledger.database import Database, Execute
 from aipipe.ledger.entries import append, bounded
@@ -34,6 +35,7 @@ class Ledger(Books):
         self._clock = clock
         self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
+        self.apps = Apps(database, clock)
         try:
             self._worker = database.worker(clock)
         except BaseException:
@@ -65,7 +67,7 @@ class Ledger(Books):
 
         def work(execute: Execute) -> Hold | Wait:
             now = self._clock()
-            decision = decide(self._funds(execute, purpose.email, limit, since, ticket))
+            decision = decide(self._funds(execute, purpose, limit, since, ticket))
             if isinstance(decision, Wait):
                 place = ticket or self._insert_hold(execute, purpose, "waiting", Grant(0, 0, Usages()), now, expires)
                 return Wait(place)
@@ -83,7 +85,8 @@ class Ledger(Books):
         )
         return bool(rows[0][0] == 0)
 
-    def _funds(self, execute: Execute, email: str, limit: int, since: date, ticket: int) -> Funds:
+    def _funds(self, execute: Execute, purpose: Purpose, limit: int, since: date, ticket: int) -> Funds:
+        email = purpose.email
         spent, oldest = spent_since(execute, email, since)
         held, ahead = execute(
             "SELECT COALESCE(SUM(amount), 0),"
@@ -91,7 +94,8 @@ class Ledger(Books):
             " FROM hold WHERE email = ?",
             [ticket, ticket, email],
         )[0]
-        return Funds(limit, spent, int(held), int(ahead), oldest)
+        cap = self.apps.cap(execute, purpose) if purpose.app else None
+        return Funds(limit, spent, int(held), int(ahead), oldest, cap)
 
     def _insert_hold(
         self, execute: Execute, purpose: Purpose, state: str, grant: Grant, now: float, expires: float
@@ -141,8 +145,9 @@ class Ledger(Books):
             charged = max(0, min(MOST_OF_ONE, cost))
             entry = self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id)
             append(execute, replace(entry, first_token=first_token))
+            cap_left = self.apps.charge(execute, hold, charged)
             first = since or date.fromisoformat(day_of(hold.created))
-            return Settled(charged, spent_since(execute, hold.purpose.email, first)[0])
+            return Settled(charged, spent_since(execute, hold.purpose.email, first)[0], cap_left)
 
         return self._database.write(work, hold.purpose.email)
 
@@ -180,6 +185,7 @@ class Ledger(Books):
                 hold = hold_of(rows[0][1:])
                 cost, usages = hold.grant.estimate, hold.grant.usages
                 append(execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id=""))
+                self.apps.charge(execute, hold, cost)
             return bool(rows)
 
         return self._database.write(work, email)
@@ -212,15 +218,18 @@ class Ledger(Books):
         return self._database.write(work)
 
     def reset_tokens(self, email: str) -> float:
-        """Makes every token of `email` issued before now void; returns that moment."""
+        """Makes every token of `email` issued before now void, those of apps too; returns that moment."""
         now = self._clock()
-        self._database.write(
-            lambda execute: execute(
+
+        def work(execute: Execute) -> None:
+            execute(
                 "INSERT INTO account (email, void_before) VALUES (?, ?)"
                 " ON CONFLICT (email) DO UPDATE SET void_before = excluded.void_before",
                 [email, now],
             )
-        )
+            self.apps.end_all(execute, email)
+
+        self._database.write(work, email)
         return now
 
 

@@ -20,11 +20,24 @@ class Purpose:
 
 
 @dataclass(frozen=True, slots=True)
+class Cap:
+    """The most that an app may spend of its user's budget, by their own word, and how much of it is gone."""
+
+    limit: int
+    spent: int
+    held: int
+
+    @property
+    def available(self) -> int:
+        return self.limit - self.spent - self.held
+
+
+@dataclass(frozen=True, slots=True)
 class Funds:
     """What a decision about admission may rest on, read in the very transaction that carries it out.
 
     `ahead` counts the requests that already wait in line, `oldest` is the first date in the window with spending
-    (`YYYY-MM-DD`).
+    (`YYYY-MM-DD`), `cap` is that of the app that asks, if it has one.
     """
 
     limit: int
@@ -32,10 +45,18 @@ class Funds:
     held: int
     ahead: int
     oldest: str | None
+    cap: Cap | None = None
 
     @property
     def available(self) -> int:
-        return self.limit - self.spent - self.held
+        left = self.limit - self.spent - self.held
+        return min(left, self.cap.available) if self.cap else left
+
+    @property
+    def unspent(self) -> int:
+        """What would be available with nothing under way."""
+        left = self.limit - self.spent
+        return min(left, self.cap.limit - self.cap.spent) if self.cap else left
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +126,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settlement did: the cost that was booked, and what its owner has spent since the window began."""
+    """What a settlement did: the cost that was booked, and what its owner has spent since the window began.
+
+    `cap_left` is what the app may still spend, where its user set a cap.
+    """
 
     cost: int
     spent: int
+    cap_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,29 @@ class Day:
     email: str
     date: str
     cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedApp:
+    """A web origin that a user let spend from their budget, at `allowed` until `expires`.
+
+    `spent` counts from then on; `cap` is the most it may become. A `revoked` one has had its time, by the user's word.
+    """
+
+    origin: str
+    cap: int | None
+    spent: int
+    allowed: float
+    expires: float
+    last_used: float | None
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppToken:
+    jti: str
+    app: str
+    issued: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,3 +36,7 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.ask;
   if (question && !confirm(question)) event.preventDefault();
 });
+
+// An app that wrote its own address into our link unencoded left its #hash on ours: it goes into the link, and on to the app.
+const asking = document.querySelector("[data-hash-to]");
+if (asking && location.hash) location.replace(asking.dataset.hashTo + encodeURIComponent(location.hash));

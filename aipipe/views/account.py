@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, render_template, request
+from flask import Blueprint, Response, redirect, request
 
-from aipipe.errors import InvalidRequest, NotAllowed, NotAuthenticated, NotFound
+from aipipe.errors import InvalidRequest, NotAllowed, NotFound
+from aipipe.redirects import Asked
 from aipipe.services import services, window
-from aipipe.tokens import Identity, plausible_email
-from aipipe.views import google_sign_in, guards, session
+from aipipe.tokens import plausible_email
+from aipipe.views import google_sign_in, guards, handoff, session
+from aipipe.views.responses import page
 
 bp = Blueprint("account", __name__)
 
@@ -19,10 +21,12 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 @bp.get("/login")
 def login() -> Response:
-    """The sign-in page; for those who are signed in, their token and what is left of their budget."""
-    user = session.signed_in()
+    """The sign-in page; for those who are signed in, where they were going, or their token and budget."""
+    asked, user = handoff.asked(), session.signed_in()
     if user is None:
-        return sign_in_page()
+        return sign_in_page(asked)
+    if asked:
+        return handoff.answer(user, asked)
     if request.args.get("next"):
         return redirect(session.own_path(request.args["next"]), 303)  # type: ignore[return-value]
     budget = services().budgets.find(user.email)
@@ -37,10 +41,13 @@ def login() -> Response:
     )
 
 
-def sign_in_page() -> Response:
+def sign_in_page(asked: Asked | None) -> Response:
     google = google_sign_in.button()
-    shown = page("account/login.html", dev=services().dev, google=google, next=request.args.get("next", ""))
-    return google_sign_in.let_in(shown) if google else shown
+    to = asked.path if asked else request.args.get("next", "")
+    shown = page("account/login.html", dev=services().dev, google=google, next=to, asked=asked)
+    if google:
+        google_sign_in.let_in(shown)
+    return handoff.let_go(shown, asked) if asked else shown
 
 
 @bp.post("/login")
@@ -71,21 +78,8 @@ def sign_out() -> Response:
 def reset() -> Response:
     """Makes every token of the person who is signed in void; the page then shows a new one."""
     guards.require_same_origin()
-    services().ledger.reset_tokens(person().email)
+    services().ledger.reset_tokens(session.person().email)
     return redirect("/login", 303)  # type: ignore[return-value]
-
-
-def person() -> Identity:
-    """Who is signed in. Raises NotAuthenticated when nobody is."""
-    user = session.signed_in()
-    if user is None:
-        raise NotAuthenticated("You are not signed in any more. Sign in at /login.")
-    return user
-
-
-def page(template: str, **values: object) -> Response:
-    """A page about somebody: nothing on the way may keep it."""
-    return Response(render_template(template, **values), headers={"Cache-Control": "no-store"})
 
 
 def hostname() -> str | None:

@@ -14,7 +14,7 @@ from aipipe import nonces
 from aipipe.errors import NotAuthenticated
 from aipipe.services import services
 from aipipe.views import guards, session
-from aipipe.views.responses import POLICY
+from aipipe.views.responses import widen
 
 bp = Blueprint("google_sign_in", __name__)
 
@@ -22,7 +22,7 @@ PATH = "/login/google"
 GSI = "https://accounts.google.com/gsi/"
 # What Google's script needs, by https://developers.google.com/identity/gsi/web/guides/get-google-api-clientid:
 # the rest of our policy stays as it is.
-NEEDS = {"script-src": "client", "style-src": "style", "connect-src": "", "frame-src": ""}
+NEEDS = {"script_src": "client", "style_src": "style", "connect_src": "", "frame_src": ""}
 
 
 def button() -> dict[str, str] | None:
@@ -40,12 +40,9 @@ def button() -> dict[str, str] | None:
 
 def let_in(page: Response) -> Response:
     """Lets Google's script do its work on this page. It wants to know from which site it was asked for."""
-    policy = dict(part.strip().split(" ", 1) for part in POLICY.format(nonce=session.nonce()).split(";"))
-    for name, path in NEEDS.items():
-        policy[name] = f"{policy.get(name, '')} {GSI}{path}".strip()
+    widen(page, **{name: GSI + path for name, path in NEEDS.items()})
     # The script looks for a nonce of styles for those that it adds itself.
-    policy["style-src"] += f" 'nonce-{session.nonce()}'"
-    page.headers["Content-Security-Policy"] = "; ".join(" ".join(part) for part in policy.items())
+    widen(page, style_src=f"'nonce-{session.nonce()}'")
     page.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
     return page
 

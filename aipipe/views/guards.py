@@ -33,18 +33,24 @@ def caller() -> Identity:
 
 
 def identified(token: str) -> Identity:
-    parts = services()
     try:
-        identity = parts.identify(token)
+        identity = services().identify(token)
     except NotAuthenticated:
-        # Counted when it fails, not looked for before: others behind the same address have good ones.
-        address = throttle.client(request.remote_addr)
-        parts.throttle.count("bad tokens from your address", address, parts.config["BAD_TOKENS_PER_MINUTE"])
+        count_bad_token()
         raise
     origin = request.headers.get("Origin")
     if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
         raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
     return identity
+
+
+def count_bad_token() -> None:
+    """Counts a token, or a code for one, that is worth nothing. Raises RateLimited for too many from one address.
+
+    Counted when it fails, not looked for before: others behind the same address have good ones.
+    """
+    parts, address = services(), throttle.client(request.remote_addr)
+    parts.throttle.count("bad tokens from your address", address, parts.config["BAD_TOKENS_PER_MINUTE"])
 
 
 def require_same_origin() -> None:

@@ -25,8 +25,8 @@ from aipipe.sse import Reader
 from aipipe.streaming import Stream
 from aipipe.tokens import Identity
 from aipipe.views import guards, session
-from aipipe.views.account import example, page, person
-from aipipe.views.responses import json_response
+from aipipe.views.account import example
+from aipipe.views.responses import json_response, page
 
 bp = Blueprint("playground", __name__)
 
@@ -49,7 +49,7 @@ def playground() -> Response:
 @bp.get("/playground/models")
 def models() -> Response:
     """The models that one may talk with here, by provider: each a name and a price."""
-    budget = services().budgets.find(person().email)
+    budget = services().budgets.find(session.person().email)
     offered = {
         name: [(model.id, model.price) for model in found if budget.allows(name, model.id)]
         for name, found in services().catalog.models().items()
@@ -140,7 +140,7 @@ def code() -> Response:
 def asked() -> tuple[Identity, JSON]:
     """Who asks, from a page of ours, and what."""
     guards.require_same_origin()
-    return person(), read_body(request.get_data(cache=False))
+    return session.person(), read_body(request.get_data(cache=False))
 
 
 def chosen(body: JSON) -> tuple[Provider, Endpoint, Conversation]:

@@ -33,6 +33,21 @@ def json_response(payload: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(payload), status, content_type="application/json")
 
 
+def page(template: str, **values: object) -> Response:
+    """A page about somebody: nothing on the way may keep it."""
+    return Response(render_template(template, **values), headers={"Cache-Control": "no-store"})
+
+
+def widen(page: Response, **sources: str) -> None:
+    """Adds a source to directives of the page's policy, as in `script_src="https://example.com"`."""
+    written = page.headers.get("Content-Security-Policy") or POLICY.format(nonce=session.nonce())
+    policy = dict(part.strip().split(" ", 1) for part in written.split(";"))
+    for name, source in sources.items():
+        directive = name.replace("_", "-")
+        policy[directive] = f"{policy.get(directive, '')} {source}".strip()
+    page.headers["Content-Security-Policy"] = "; ".join(" ".join(part) for part in policy.items())
+
+
 def init_app(app: Flask) -> None:
     """Makes `app` answer errors and preflights as docs/api.md says."""
     app.register_error_handler(AppError, refuse)

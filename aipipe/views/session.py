@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import UTC, datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, redirect, request, session
 from flask.sessions import SecureCookieSessionInterface
 
+from aipipe import redirects
+from aipipe.errors import NotAuthenticated
 from aipipe.money import readable, show
 from aipipe.services import services
 from aipipe.tokens import Identity
@@ -35,6 +37,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(readable, "money")
     app.add_template_filter(show, "exact")
     app.add_template_filter(moment)
+    app.add_template_filter(day)
     app.context_processor(lambda: {"user": signed_in(), "nonce": nonce, "path": request.path, "menu": menu})
 
 
@@ -58,6 +61,14 @@ def signed_in() -> Identity | None:
     return Identity(email, admin=email in services().config["ADMIN_EMAILS"])
 
 
+def person() -> Identity:
+    """Who is signed in. Raises NotAuthenticated when nobody is."""
+    user = signed_in()
+    if user is None:
+        raise NotAuthenticated("You are not signed in any more. Sign in at /login.")
+    return user
+
+
 def sign_in_first() -> Response:
     """Sends the browser to the sign-in page, and from there back here."""
     here = request.full_path.rstrip("?")
@@ -66,8 +77,7 @@ def sign_in_first() -> Response:
 
 def own_path(target: str) -> str:
     """`target` if it is a path on this site, else the account page: nobody is sent elsewhere from here."""
-    plain = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
-    return target if plain and not urlsplit(target).netloc else "/login"
+    return redirects.own_path(target) or "/login"
 
 
 def nonce() -> str:
@@ -82,12 +92,19 @@ def moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
+def day(seconds: float) -> str:
+    """A date as pages show it, in UTC: `27 December 2026`."""
+    date = datetime.fromtimestamp(seconds, UTC)
+    return f"{date.day} {date:%B %Y}"
+
+
 def menu() -> list[tuple[str, str]]:
     """Paths and names of the pages for whoever is signed in."""
     user = signed_in()
     pages = [
         ("playground", "/playground", "Playground"),
         ("usage", "/usage", "Usage"),
+        *([("apps", "/apps", "Apps")] if user else []),
         *([("admin_pages", "/admin", "Admin")] if user and user.admin else []),
         ("docs", "/docs", "Docs"),
     ]

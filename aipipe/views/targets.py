@@ -5,6 +5,12 @@ from __future__ import annotations
 from flask import request
 
 
+def raw_query() -> str:
+    """What stands behind the first `?`, as it came. Bytes beyond ASCII, which browsers don't send, are UTF-8."""
+    uri: str = request.environ["RAW_URI"]
+    return uri.partition("?")[2].encode("latin-1", "replace").decode(errors="replace")
+
+
 def raw_target(segment: str) -> str:
     """The path and query behind the first segment of the path, byte for byte as they came."""
     uri: str = request.environ["RAW_URI"]

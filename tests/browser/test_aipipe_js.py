@@ -187,7 +187,9 @@ def test_the_seeds_page_gets_an_answer(site: Site, app: Pages, page: Page, provi
     message = {"role": "assistant", "content": "4"}
     completion = {"id": "chatcmpl-1", "choices": [{"index": 0, "message": message}], "usage": usage}
     provider.answers("POST", "/v1/chat/completions", json=completion)
-    mine = tokens.issue(caller.email, secret=SECRET, now=time.time(), days=1, app=app.origin)
+    site.server.ledger.apps.allow(caller.email, app.origin, time.time() + DAY)
+    assert site.server.ledger.apps.add_token(caller.email, app.origin, "one")
+    mine = tokens.issue(caller.email, secret=SECRET, now=time.time(), days=1, app=app.origin, jti="one")
     site.server.secrets.add(mine)
     page.goto(f"{app.origin}/?aipipe_token={mine}&aipipe_email={caller.email}")
     page.wait_for_function("window.response")
