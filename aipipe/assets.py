@@ -11,6 +11,12 @@ STATIC = Path(__file__).with_name("static")
 
 
 @cache
+def names() -> frozenset[str]:
+    """The static files that there are."""
+    return frozenset(file.relative_to(STATIC).as_posix() for file in STATIC.rglob("*") if file.is_file())
+
+
+@cache
 def fingerprint(name: str) -> str:
     """The hash of a static file's content. Raises FileNotFoundError when there is no such file."""
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
@@ -34,7 +40,5 @@ def plain(path: str) -> str | None:
     stem, dot, ending = path.rpartition(".")
     stem, _, found = stem.rpartition("-")
     name = f"{stem}{dot}{ending}"
-    try:
-        return name if fingerprint(name) == found else None
-    except OSError:
-        return None
+    # Looked up, not opened: what a path leads to may be anything, and without end.
+    return name if name in names() and fingerprint(name) == found else None

@@ -25,9 +25,9 @@ def billed(request: Received, told: bytes) -> Billed | None:
     """What the answer to `request`, as far as it was `told`, says last; None while it says nothing that makes sense.
 
     In the shapes of OpenAI's chat completions and embeddings, at most two braces deep. What is asked with a caller's
-    own key (`sk-...`) is charged to that.
+    own key (`sk-...`, `AIza...`) is charged to that.
     """
-    if any(value.startswith("Bearer sk-") for value in request.all("Authorization")):
+    if any(value.startswith(("Bearer sk-", "Bearer AIza")) for value in request.all("Authorization")):
         return None
     found, model = USAGE.findall(told), MODEL.search(request.body)
     if not found or not model:

@@ -194,6 +194,19 @@ def test_assets_have_names_that_change_with_them(app: Flask) -> None:
     answer.close()
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["../../../../../../dev/-0./zero", "..%2f..%2fdev/-0./zero", "%2fdev/-0./zero", "x%00-0.css", "-0.", "vendor-0."],
+)
+def test_no_file_is_opened_for_a_path_that_names_no_asset(
+    app: Flask, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(assets, "fingerprint", opened.append)
+    assert app.test_client().get(f"/assets/{path}").status_code == 404
+    assert opened == []
+
+
 def test_assets_are_packed_for_those_who_can_unpack_them(app: Flask) -> None:
     client = app.test_client()
     path = assets.hashed("vendor/pico-2.1.1/pico.min.css")

@@ -89,8 +89,8 @@ class Site:
         whole = Counter((one.model, one.cost) for one in entries if one.ended == "complete")
         cut = len(entries) - whole.total()
         billed = self.provider.bills()
-        assert not whole - billed, "booked as complete, and never charged by the provider"
-        assert (billed - whole).total() <= cut, "charged by the provider, and not booked"
+        assert not whole - billed, f"booked as complete, and never charged by the provider: {whole - billed}"
+        assert (billed - whole).total() <= cut, f"charged by the provider, and not booked: {billed - whole}, but {cut}"
         assert len(entries) <= len(self.provider.requests), "booked more often than sent"
 
 

@@ -18,7 +18,7 @@ def test_no_malformed_request_makes_it_fail_hang_or_tell_a_secret(tmp_path_facto
         fuzzer = Fuzzer(site, seed=8787)
         everything = routes(tmp_path_factory.mktemp("routes") / "app") * EACH
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(fuzzer.throw, everything))
+            list(pool.map(fuzzer.throw, map(fuzzer.mangler.request, everything)))
         fuzzer.check()
         assert fuzzer.findings == []
         assert sum(fuzzer.statuses.values()) >= len(everything)
