@@ -95,7 +95,7 @@ class Fetcher:
         try:
             sent = body()
             deadline = time.monotonic() + self._limits.seconds
-            connection = self._dial(target, self.resolve(target.host, target.port), deadline)
+            connection = self._connect(target, deadline)
         except BaseException:
             leave()
             raise
@@ -117,7 +117,17 @@ class Fetcher:
         longest = self._limits.seconds + SLOWEST_READER
         return self._throttle.enter("fetches from your address", who, self._limits.at_once, longest)
 
-    def resolve(self, host: str, port: int) -> list[Address]:
+    def _connect(self, target: Target, deadline: float) -> socket.socket:
+        """A connection to an address that was checked: the look-up, too, is a part of the time for the whole."""
+        try:
+            seconds = min(LOOKUP_SECONDS, deadline - time.monotonic())
+            return self._dial(target, self.resolve(target.host, target.port, seconds), deadline)
+        except ProviderError:
+            if time.monotonic() >= deadline:
+                raise too_late(target, self._limits) from None
+            raise
+
+    def resolve(self, host: str, port: int, seconds: float = LOOKUP_SECONDS) -> list[Address]:
         """The addresses of a host: the only way to one. Each of them may be dialled, or none is.
 
         Raises:
@@ -127,7 +137,7 @@ class Fetcher:
         try:
             found = [ip_address(host)]
         except ValueError:
-            found = [ip_address(text) for text in self._in_thread(host, port)]
+            found = [ip_address(text) for text in self._in_thread(host, port, seconds)]
         if not found:
             raise ProviderError(f"AI Pipe's proxy can't find {host}.")
         for address in found:
@@ -135,10 +145,10 @@ class Fetcher:
                 raise NotAllowed(f"AI Pipe's proxy doesn't reach {host}: it is not on the public internet.")
         return list(dict.fromkeys(found))
 
-    def _in_thread(self, host: str, port: int) -> list[str]:
+    def _in_thread(self, host: str, port: int, seconds: float) -> list[str]:
         """What `look_up` finds in time, in a thread of ours; one that hangs is left behind."""
         self._threads = self._threads or ThreadPool(LOOKUPS)
-        with gevent.Timeout(LOOKUP_SECONDS, False):  # ends the block, without an exception
+        with gevent.Timeout(seconds, False):  # ends the block, without an exception
             return list(self._threads.spawn(self._look_up, host, port).get())
         return []
 
@@ -147,8 +157,6 @@ class Fetcher:
             left = min(CONNECT_SECONDS, deadline - time.monotonic())
             with suppress(OSError):
                 return socket.create_connection((str(address), target.port), timeout=max(0.001, left))
-        if time.monotonic() >= deadline:
-            raise too_late(target, self._limits)
         raise ProviderError(f"AI Pipe's proxy can't connect to {target.host}.")
 
 

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,10 +23,11 @@ from cryptography.x509.oid import NameOID
 from fake_provider import DROP, FakeProvider, Gate
 from proxies import Fetch, MakeProxy, names, nowhere, refusal
 from raw_server import Peer, Server
-from wire import chunk, head, requests
+from wire import PATIENCE, chunk, head, requests
 
 from aipipe import addresses, fetching
 from aipipe.addresses import Rules
+from aipipe.casts import PROXY_DEFAULTS
 from aipipe.errors import NotAllowed
 
 
@@ -63,7 +65,7 @@ def test_a_head_has_the_length_and_no_body(fetch: Fetch, provider: FakeProvider)
     assert (answer.status_code, answer.data, answer.headers["Content-Length"]) == (200, b"", "12345")
 
 
-@pytest.mark.parametrize("status", [204, 304, 404, 500, 999])
+@pytest.mark.parametrize("status", [204, 206, 304, 404, 500, 999])
 def test_a_status_passes(fetch: Fetch, provider: FakeProvider, status: int) -> None:
     provider.answers("GET", "/", steps=[head(status, {"ETag": '"1"', "Content-Length": "0"})])
     answer = fetch(provider.url)
@@ -461,16 +463,44 @@ def test_a_host_that_is_not_found_is_a_502(make_proxy: MakeProxy) -> None:
     assert (answer.status_code, refusal(answer)) == (502, "AI Pipe's proxy can't find nowhere.example.com.")
 
 
-def test_a_look_up_that_hangs_ends_in_time(make_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "LOOKUP_SECONDS", 0.1)
+@pytest.fixture
+def hang() -> Iterator[fetching.LookUp]:
+    """A look-up that takes for ever."""
     hanging = threading.Event()
 
-    def hang(host: str, port: int) -> list[str]:
-        hanging.wait(10)
+    def look_up(host: str, port: int) -> list[str]:
+        hanging.wait(PATIENCE)
         return []
 
-    assert make_proxy(hang)("http://example.com/").status_code == 502
+    yield look_up
     hanging.set()
+
+
+def test_a_look_up_that_hangs_ends_in_time(
+    make_proxy: MakeProxy, hang: fetching.LookUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "LOOKUP_SECONDS", 0.1)
+    assert make_proxy(hang)("http://example.com/").status_code == 502
+
+
+def test_a_look_up_is_a_part_of_the_time_for_the_whole(make_proxy: MakeProxy, hang: fetching.LookUp) -> None:
+    answer = make_proxy(hang, timeout=0.1)("http://example.com/")
+    assert (answer.status_code, refusal(answer)) == (
+        504,
+        "Requests timeout after 0.1 seconds: example.com took longer.",
+    )
+
+
+def test_twenty_slow_look_ups_keep_nobody_elses_waiting(hang: fetching.LookUp) -> None:
+    """Everybody else's are gevent's own, in ten threads."""
+    nobody: Any = None
+    fetcher = fetching.build(PROXY_DEFAULTS, nobody, loopback=False, look_up=hang)
+    slow = [gevent.spawn(fetcher.resolve, "example.com", 80, PATIENCE) for _ in range(20)]
+    gevent.sleep(0)
+    with gevent.Timeout(PATIENCE / 2):
+        assert gevent.get_hub().resolver.getaddrinfo("127.0.0.1", 80)
+        assert gevent.get_hub().threadpool.apply(lambda: "a look-up") == "a look-up"
+    gevent.killall(slow)
 
 
 def test_nobody_listening_is_a_502_that_names_no_address(make_proxy: MakeProxy) -> None:

@@ -16,7 +16,7 @@ from aipipe.views.responses import page
 bp = Blueprint("account", __name__)
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+FORWARDED = ("forwarded", "via", "x-real-ip", "x-forwarded-")  # what such headers begin with
 
 
 @bp.get("/login")
@@ -55,7 +55,7 @@ def sign_in() -> Response:
     """Developer sign-in: whoever reaches `aipipe dev` on this machine may be anybody."""
     if not services().dev:
         raise NotFound("There is no developer sign-in here.")
-    if any(name in request.headers for name in FORWARDED) or hostname() not in LOOPBACK:
+    if any(name.lower().startswith(FORWARDED) for name, _ in request.headers) or hostname() not in LOOPBACK:
         raise NotAllowed("Developer sign-in is for this machine alone: open http://localhost, not through a proxy.")
     guards.require_same_origin()
     guards.may_sign_in()

@@ -82,13 +82,19 @@ def test_a_key_goes_up_where_its_provider_reads_it(server: Server, provider: Scr
 
 def test_a_shared_key_replaces_the_token(server: Server, provider: Script, alice: Caller) -> None:
     provider.answers("POST", CHAT, json=answer())
-    mine = {"OpenAI-Organization": "org-mine", "OpenAI-Project": "mine", "X-Stainless-Lang": "js"}
+    mine = {
+        "OpenAI-Organization": "org-mine",
+        "OpenAI-Project": "mine",
+        "X-Stainless-Lang": "js",
+        "Accept-Encoding": "gzip",
+    }
     assert ask(server, f"/openai{CHAT}", alice, question(), headers=mine).status == 200
     received = provider.requests[0]
     assert received.header("Authorization") == f"Bearer {OPERATOR_KEY}"
     assert alice.token not in str(received)
     assert (received.header("OpenAI-Organization"), received.header("OpenAI-Project")) == (None, None)
     assert received.header("X-Stainless-Lang") == "js"
+    assert received.header("Accept-Encoding") == "identity"
 
 
 def test_a_body_in_chunks_arrives_whole(server: Server, provider: Script, alice: Caller) -> None:
@@ -150,6 +156,22 @@ def test_an_answer_that_has_no_body_has_none(server: Server, provider: Script, n
         assert "transfer-encoding" not in received.headers
         call.socket.sendall(written(native, "GET", "/openai/v1/files/2"))  # on the same connection
         assert b'{"after": "it"}' in b"".join(iter(lambda: call.socket.recv(65_536), b""))
+
+
+def test_headers_of_an_answer_that_are_between_two_hops_stay_there(
+    server: Server, provider: Script, native: Caller
+) -> None:
+    lines = [
+        "HTTP/1.1 200 OK", "Connection: keep-alive, X-Between", "X-Between: us", "Keep-Alive: timeout=9",
+        "Proxy-Authenticate: Basic", "Trailer: X-Late", "Upgrade: h2c", "Server: theirs", "Alt-Svc: h3",
+        "Strict-Transport-Security: max-age=1", "Transfer-Encoding: chunked", "X-Passes: 1", "", "",
+    ]  # fmt: skip
+    provider.answers("GET", "/v1/files/1", steps=["\r\n".join(lines).encode(), b"2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n"])
+    received = ask(server, "/openai/v1/files/1", native)
+    assert (received.status, received.body, received.headers["x-passes"]) == (200, b"ok", "1")
+    between = {"x-between", "keep-alive", "proxy-authenticate", "trailer", "upgrade", "alt-svc", "x-late"}
+    assert not set(received.headers) & (between | {"strict-transport-security"})
+    assert received.headers["server"] != "theirs"
 
 
 def test_cookies_of_a_provider_pass_one_by_one_to_the_owner_of_the_key(

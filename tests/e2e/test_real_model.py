@@ -199,7 +199,9 @@ def test_sign_in_with_any_email_gives_a_token_that_works(server: Server) -> None
     assert server.entry(bob).cost > 0
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded"])
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"]
+)
 def test_sign_in_with_any_email_is_not_for_those_behind_a_proxy(server: Server, header: str) -> None:
     answer = sign_in(server, {header: "192.0.2.1"})
     assert answer.status == 403
