@@ -11,6 +11,7 @@ import errno
 import http
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
+import orjson
 from gunicorn import util
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
@@ -142,7 +144,8 @@ forwarder_headers = ""
 control_socket_disable = True
 
 accesslog = "-"
-access_log_format = "%(t)s %(m)s %(U)s %(s)s %(B)s bytes %(M)s ms"
+# One object a line, for whatever collects logs; `aipipe dev` has a readable line instead.
+access_log_format = "json"
 
 # A stream is two sockets, ours and the provider's; many systems start a process with 1,024 files.
 _files = 2 * worker_connections + 500
@@ -152,21 +155,77 @@ if _soft < _files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
 
 
+QUERY = re.compile(r"\?|%3f", re.IGNORECASE)
+SITE = re.compile(r"/proxy/(?:https?:/{1,2})?+[\w.:\[\]-]+(?=/|$)", re.ASCII)
+SECRET = re.compile(r"(?:eyJ|sk-|AIza)[\w.-]{12,}", re.ASCII)
+ADDRESS = re.compile(r"[0-9A-Fa-f.:]+")
+
+
+def path_of(environ: Mapping[str, Any]) -> str:
+    """Of a request's path, still percent-encoded, what is no secret: of a proxied URL the site alone, and no key."""
+    path = QUERY.split(environ["RAW_URI"], maxsplit=1)[0]
+    if path.startswith("/proxy/"):
+        site = SITE.match(path)
+        path = f"{site[0] if site else '/proxy'}/..."
+    return SECRET.sub("...", path)
+
+
 class DiscreetLogger(Logger):  # type: ignore[misc]
-    """Logs that can't hold a token, a code or a credential: no header and no query string gets in."""
+    """Logs that can't hold a token, a code or a credential: no header and no query string gets in.
+
+    A request is logged when all is over: only then it is known what an answer cost whose caller left.
+    """
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: datetime.timedelta) -> None:
+        if "aipipe.request" in environ:
+            environ["aipipe.took"] = request_time
+        else:  # the app never saw it
+            self.log_request(resp, req, environ, request_time)
+
+    def log_request(self, resp: Any, req: Any, environ: dict[str, Any], request_time: datetime.timedelta) -> None:
+        if self.cfg.access_log_format != "json":
+            super().access(resp, req, environ, request_time)
+        elif self.access_log_enabled:
+            self.access_log.info("%s", orjson.dumps(self.line(resp, environ, request_time)).decode())
 
     def atoms(
         self, resp: Any, _req: Any, environ: Mapping[str, Any], request_time: datetime.timedelta
     ) -> dict[str, Any]:
-        """Only what `access_log_format` names; the path still percent-encoded, so it stays one line."""
+        """Only what a readable line names."""
         return {
             "t": self.now(),
             "m": environ["REQUEST_METHOD"],
-            "U": environ["RAW_URI"].partition("?")[0],
+            "U": path_of(environ),
             "s": (resp.status or "-").partition(" ")[0],
             "B": resp.sent,
             "M": round(request_time.total_seconds() * 1000),
         }
+
+    def line(self, resp: Any, environ: Mapping[str, Any], request_time: datetime.timedelta) -> dict[str, Any]:
+        """What docs/operations.md says of a line; what isn't known is left out."""
+        begun = datetime.datetime.now(datetime.UTC) - request_time
+        seen = environ.get("aipipe.request")  # see aipipe/observing.py
+        client = environ.get("REMOTE_ADDR", "")
+        known = {
+            "time": f"{begun:%Y-%m-%dT%H:%M:%S}.{begun.microsecond // 1000:03}Z",
+            "request_id": seen and seen.id,
+            "method": environ["REQUEST_METHOD"],
+            "path": path_of(environ),
+            "status": int((resp.status or "0").partition(" ")[0]),
+            "bytes": resp.sent,
+            "ms": round(request_time.total_seconds() * 1000),
+            "first_byte_ms": seen and seen.first_byte,
+            "first_token_ms": seen and seen.first_token,
+            "client": client if ADDRESS.fullmatch(client) else None,
+            "email": seen and seen.email,
+            "provider": seen and seen.provider,
+            "model": seen and seen.model and SECRET.sub("...", seen.model),
+            "cost": None if not seen or seen.cost is None else seen.cost / 1e9,
+            "ended": seen and seen.ended,
+            "error": seen and seen.error,
+            "upstream_id": seen and seen.upstream_id,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Of a request that can't be parsed, what is wrong with it, without quoting it."""
@@ -179,6 +238,12 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
 
 
 logger_class = DiscreetLogger
+
+
+def post_request(worker: Any, req: Any, environ: dict[str, Any], resp: Any) -> None:
+    """The answer is closed, so its cost is known."""
+    if took := environ.get("aipipe.took"):
+        worker.log.log_request(resp, req, environ, took)
 
 
 def on_starting(server: Any) -> None:

@@ -32,6 +32,7 @@ from aipipe.views import (
     library,
     playground,
     proxy,
+    recording,
     responses,
     session,
     similarity,
@@ -93,6 +94,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     )
 
     responses.init_app(app)
+    recording.init_app(app)
     session.init_app(app)
     files.init_app(app)
     docs.init_app(app)

@@ -32,6 +32,9 @@ STAY_THERE = HOP_BY_HOP | {
 }  # fmt: skip
 ABOUT_THE_ACCOUNT = frozenset({"openai-organization", "openai-project", "anthropic-organization-id", "set-cookie"})
 
+# Our own answers have a header of the same name.
+RENAMED = {"x-request-id": "X-Upstream-Request-Id"}
+
 
 def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
     values = (value for name, value in headers if name.lower() == "connection")
@@ -65,7 +68,7 @@ def answer_headers(provider: Headers, *, shared: bool) -> Headers:
     if shared:
         left |= ABOUT_THE_ACCOUNT
     return [
-        (name, value)
+        (RENAMED.get(name.lower(), name), value)
         for name, value in provider
         if name.lower() not in left
         and not name.lower().startswith(("access-control-", "x-aipipe-"))
@@ -107,4 +110,8 @@ def stranger_answer_headers(site: Headers) -> Headers:
         and not name.lower().startswith(("access-control-", "cross-origin-", "x-aipipe-", "proxy-"))
     ]
     challenges = [("X-Proxy-WWW-Authenticate", value) for name, value in site if name.lower() == "www-authenticate"]
-    return [(name, value) for name, value in kept + challenges if SENDABLE.fullmatch(f"{name}:{value}")]
+    return [
+        (RENAMED.get(name.lower(), name), value)
+        for name, value in kept + challenges
+        if SENDABLE.fullmatch(f"{name}:{value}")
+    ]

@@ -18,6 +18,7 @@ from aipipe.formats import Reading
 from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
 from aipipe.ledger.types import Ended
 from aipipe.money import show
+from aipipe.observing import Sight, present
 from aipipe.providers import Call
 from aipipe.tokens import Identity
 from aipipe.usage_parsing import Usage
@@ -168,20 +169,17 @@ class Charge:
         self.grant = hold.grant
         self._ledger, self._keeper, self._hold = ledger, keeper, hold
         self._limit, self._since = budget.limit, since
-        self._sent = time.monotonic()
-        self._first_token: int | None = None
-
-    def speaks(self) -> None:
-        """The first token of a streamed answer has come."""
-        self._first_token = round((time.monotonic() - self._sent) * 1000)
+        self.sight = Sight(present(), call.provider.name, call.model)
 
     def failed(self, status: int, message: str) -> None:
         """The provider refused the operator, or broke; `message` is a sentence of ours. It changes nothing else."""
+        self.sight.fails()
         self._ledger.failures.note(self.call.provider.name, status, message)
 
     def release(self) -> None:
         """Nothing was billed."""
         self._keeper.carry_out(lambda: self._ledger.release(self._hold.id))
+        self.sight.ends("released")
 
     def settle(self, reading: Reading, *, status: int, interrupted: bool = False) -> Bill | None:
         """Books what the answer cost, from its usage where it told one, else from what was read and written.
@@ -200,11 +198,13 @@ class Charge:
                 status=status,
                 ended=ended,
                 answer_id=reading.answer_id,
-                first_token=self._first_token,
+                first_token=self.sight.first_token,
                 since=self._since,
             )
 
         settled = self._keeper.carry_out(book)
+        self.sight.cost = settled.cost if settled else cost
+        self.sight.ends(ended)
         if not settled:
             return None
         left = self._limit - settled.spent

@@ -20,6 +20,7 @@ from aipipe.errors import AppError, ConfigError
 from aipipe.local_model import HOST, MODEL, LocalModel, unavailable_reason
 
 GUNICORN_SETTINGS = Path(__file__).parent.parent / "gunicorn.conf.py"
+READABLE = "%(t)s %(m)s %(U)s %(s)s %(B)s bytes %(M)s ms"  # a request in the log of `aipipe dev`
 LOCAL_BASE = "AIPIPE_PROVIDERS__local__base"
 
 
@@ -57,7 +58,7 @@ def gunicorn_command(*, dev: bool, port: int) -> list[str]:
         )
     command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_SETTINGS)]
     if dev:
-        command += ["--bind", f"{HOST}:{port}", "--log-level", "warning"]
+        command += ["--bind", f"{HOST}:{port}", "--log-level", "warning", "--access-logformat", READABLE]
     return [*command, f"aipipe.serving:application(dev={dev})"]
 
 

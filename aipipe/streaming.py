@@ -100,7 +100,7 @@ class Stream:
                 log.warning("%s sent an event that can't be read", self._charge.call.provider.name)
         if not self._speaks and (self._watch.reading.pieces or self._watch.reading.sound_bytes):
             self._speaks = True
-            self._charge.speaks()
+            self._charge.sight.speaks()
 
     def _end(self) -> bytes:
         """The provider has closed its stream: well, as far as anyone can tell."""

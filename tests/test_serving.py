@@ -184,8 +184,8 @@ def test_logs_hold_paths_and_no_secrets_whatever_is_sent(tmp_path: Path) -> None
     assert server.process.returncode == 0
     assert "hidden" not in server.output.lower()
     assert "Traceback" not in server.output
-    assert "GET /healthz 200" in server.output
-    assert "GET /x%0aGET%20/fake 404" in server.output
+    assert '"method":"GET","path":"/healthz","status":200' in server.output
+    assert '"method":"GET","path":"/x%0aGET%20/fake","status":404' in server.output
     assert "Invalid request from ip=127.0.0.1: Invalid HTTP header name" in server.output
     assert answers["scheme headers at odds"].startswith(b"HTTP/1.1 200")
     assert "GOOGLE_CLIENT_ID is not set" in server.output

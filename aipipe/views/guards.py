@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from aipipe import throttle
+from aipipe import observing, throttle
 from aipipe.errors import BudgetExceeded, NotAllowed, NotAuthenticated
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key, token_from
@@ -41,6 +41,8 @@ def identified(token: str) -> Identity:
     origin = request.headers.get("Origin")
     if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
         raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
+    if services().config["LOG_EMAILS"]:
+        observing.present().email = identity.email
     return identity
 
 

@@ -10,6 +10,7 @@ from flask import Flask, Response, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from aipipe import observing
 from aipipe.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
 from aipipe.views import session
 
@@ -60,6 +61,7 @@ def init_app(app: Flask) -> None:
 
 def refuse(error: AppError) -> Response:
     """The answer for a refusal: JSON, or a page for those who would rather read one."""
+    observing.present().error = error.code or error.kind
     if wants_page():
         answer = Response(render_template("error.html", error=error), error.status, content_type="text/html")
     else:
@@ -97,8 +99,9 @@ def refuse_body(error: ParseException) -> Response:  # noqa: ARG001 - it quotes 
 
 def fail(error: Exception) -> Response:
     """A mistake of ours: told to the log, not to the caller."""
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return refuse(AppError("AI Pipe made a mistake and logged it. Try again, or tell its operator."))
+    name = observing.present().id
+    log.error("%s: %s %s failed", name, request.method, request.path, exc_info=error)
+    return refuse(AppError(f"AI Pipe made a mistake and logged it. Try again, or tell its operator: {name}"))
 
 
 def answer_preflight() -> Response | None:

@@ -1,0 +1,85 @@
+"""What is seen of a request, and of its calls of providers: gathered once, for the log, the metrics and the spans.
+
+Never anything of a question or an answer, and no token, key or address of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+# Short and plain, and no key of a provider: AI Pipe's own tokens are longer.
+SANE = re.compile(r"(?!sk-|AIza)[A-Za-z0-9._:=-]{1,64}", re.ASCII)
+
+
+def make_id() -> str:
+    return f"req_{os.urandom(12).hex()}"
+
+
+@dataclass(slots=True)
+class Request:
+    """One request to us. `gunicorn.conf.py` makes a line of the log from it, by these names; None is left out.
+
+    `cost` is in nanodollars, `first_byte` in milliseconds until the head of our answer leaves, `first_token` in
+    milliseconds from when the provider was asked until its stream says something; `ended` is an entry's, or `released`.
+    """
+
+    id: str = field(default_factory=make_id)
+    started: float = field(default_factory=time.monotonic)
+    email: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    cost: int | None = None
+    ended: str | None = None
+    error: str | None = None
+    first_byte: int | None = None
+    first_token: int | None = None
+    upstream_id: str | None = None
+
+
+_present: ContextVar[Request] = ContextVar("request")
+
+
+def begin(wanted: str) -> Request:
+    """The record of a request that has just come, under the id that its caller `wanted` where that is a sane one."""
+    request = Request(wanted) if SANE.fullmatch(wanted) else Request()
+    _present.set(request)
+    return request
+
+
+def present() -> Request:
+    """The record of the request that is handled here; an empty one outside of any."""
+    return _present.get(None) or Request()
+
+
+def since(moment: float) -> int:
+    """Milliseconds since a moment of the monotonic clock."""
+    return round((time.monotonic() - moment) * 1000)
+
+
+@dataclass(slots=True)
+class Sight:
+    """One call of a provider, from its admission until its charge is resolved."""
+
+    request: Request
+    provider: str
+    model: str
+    sent: float = field(default_factory=time.monotonic)
+    cost: int = 0
+    first_token: int | None = None
+
+    def speaks(self) -> None:
+        """The first token of a streamed answer has come."""
+        self.first_token = self.request.first_token = since(self.sent)
+
+    def fails(self) -> None:
+        self.request.error = "provider_error"
+
+    def ends(self, how: str) -> None:
+        """Its charge is resolved; a request with several calls has their costs together."""
+        self.request.ended = how
+        self.request.provider, self.request.model = self.provider, self.model
+        self.request.cost = (self.request.cost or 0) + self.cost

@@ -1,0 +1,29 @@
+"""Every request has an id, which its answer tells, and a record for the log."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+from aipipe import observing
+
+ID = "X-Request-Id"
+
+
+def init_app(app: Flask) -> None:
+    """Call it when `app` has all of its other `after_request`: Flask goes backwards, so this comes before them."""
+    app.before_request_funcs.setdefault(None, []).insert(0, begin)
+    app.after_request(name)
+
+
+def begin() -> None:
+    """gunicorn.conf.py finds the record in the environment."""
+    request.environ["aipipe.request"] = observing.begin(request.headers.get(ID, ""))
+
+
+def name(answer: Response) -> Response:
+    record = observing.present()
+    record.first_byte = observing.since(record.started)
+    upstream_id = answer.headers.get("X-Upstream-Request-Id", "")
+    record.upstream_id = upstream_id if observing.SANE.fullmatch(upstream_id) else None
+    answer.headers[ID] = record.id
+    return answer
