@@ -24,6 +24,7 @@ TITLES = {
     "configuration": "Configuration",
     "providers": "Providers",
     "operations": "Operations",
+    "security": "Security",
 }
 EXAMPLE = re.compile(r"http://localhost:8787|https://aipipe\.example\.com")  # whom the documents talk to
 LINK = re.compile(r"([\w./-]+)\.md(#.*)?")
