@@ -138,9 +138,14 @@ def database_url(value: Any) -> str:
 
 
 def redis_url(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://")):
-        raise ValueError("must begin with redis:// or rediss://.")
-    return value
+    try:
+        url = urlsplit(value if isinstance(value, str) and value.isprintable() else "")
+        fits = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("must be a URL such as redis://127.0.0.1:6379.")
+    return str(value)
 
 
 def parsed(value: Any) -> Any:

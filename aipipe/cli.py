@@ -20,6 +20,7 @@ from aipipe.ledger import Day, Ledger, open_ledger
 from aipipe.money import show
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
+from aipipe.throttle import connect
 from aipipe.views.sheets import harmless
 
 Made = TypeVar("Made")
@@ -113,7 +114,8 @@ def check() -> None:
     limits = attempt(lambda: budgets.parse(config["BUDGET"]), problems)
     attempt(lambda: Prices(config["PRICES"]), problems)
     ledger = attempt(lambda: ledger_answers(config["AIPIPE_DATABASE_URL"]), problems)
-    for name, state in overview(config, registry, limits, ledger=bool(ledger)):
+    counted = attempt(lambda: where_counted(config["AIPIPE_REDIS_URL"]), problems)
+    for name, state in overview(config, registry, limits, ledger=bool(ledger), counted=counted or "nowhere"):
         click.echo(f"{name:<16}{state}")
     for problem in problems:
         click.echo(f"To fix: {problem}", err=True)
@@ -168,8 +170,25 @@ def ledger_answers(url: str) -> bool:
     return True
 
 
+def where_counted(redis: str | None) -> str:
+    """Where limits a minute are counted. Raises ConfigError for a Redis that can't be."""
+    if redis is None:
+        return "in the ledger's database"
+    store = connect(redis)
+    with closing(store.storage):
+        return f"in Redis, which {'answers' if store.check() else 'does not answer: the ledger counts meanwhile'}"
+
+
+def seen_as(config: Mapping[str, Any]) -> str:
+    """By which address and name we are called."""
+    hops, https = config["TRUSTED_PROXIES"], str(config["AIPIPE_PUBLIC_URL"]).startswith("https:")
+    if hops == 0 and https:
+        return "https, but TRUSTED_PROXIES=0: all callers share an address, and cookies aren't Secure; better 1"
+    return f"behind {hops} reverse {'proxy' if hops == 1 else 'proxies'}" if hops else "directly"
+
+
 def overview(
-    config: Mapping[str, Any], registry: Registry | None, limits: Budgets | None, *, ledger: bool
+    config: Mapping[str, Any], registry: Registry | None, limits: Budgets | None, *, ledger: bool, counted: str
 ) -> list[tuple[str, str]]:
     """What is on and what is off, without any secret."""
     size = len((config["AIPIPE_SECRET"] or "").encode())
@@ -182,6 +201,9 @@ def overview(
         ("Sign-in", google),
         ("Admins", ", ".join(config["ADMIN_EMAILS"]) or "none; ADMIN_EMAILS names them"),
         ("Ledger", f"{database} {'answers' if ledger else 'does not answer'}"),
+        ("Limits a minute", counted),
+        ("Reached", seen_as(config)),
+        ("/proxy", "on, for anybody" if config["PROXY"]["enabled"] else "off"),
     ]
     for name, provider in (registry or {}).items():
         on = provider.key or provider.key_variable is None

@@ -28,6 +28,8 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "no time": ({"AIPIPE_IDLE_TIMEOUT": "0"}, "IDLE_TIMEOUT must be a number of seconds above 0"),
     "endless time": ({"AIPIPE_IDLE_TIMEOUT": "inf"}, "IDLE_TIMEOUT must be"),
     "no number": ({"AIPIPE_QUEUE_SECONDS": "long"}, "QUEUE_SECONDS must be"),
+    "redis, its scheme": ({"AIPIPE_REDIS_URL": "127.0.0.1:6379"}, "AIPIPE_REDIS_URL must be a URL such as redis://"),
+    "redis, its port": ({"AIPIPE_REDIS_URL": "redis://x:port"}, "AIPIPE_REDIS_URL must be a URL such as redis://"),
     "flag": ({"AIPIPE_UNSAFE_LOOPBACK": "maybe"}, "UNSAFE_LOOPBACK must be on or off."),
     "loopback in production": ({"AIPIPE_UNSAFE_LOOPBACK": "1"}, "UNSAFE_LOOPBACK is for tests"),
     "admins": ({"ADMIN_EMAILS": "dana@example.com, dana"}, "ADMIN_EMAILS must be email addresses"),

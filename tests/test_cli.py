@@ -150,6 +150,9 @@ def test_check_tells_what_is_on_and_off() -> None:
         "Secret 32 bytes",
         "Sign-in off; GOOGLE_CLIENT_ID turns it on",
         "Admins dana@example.com",
+        "Limits a minute in the ledger's database",
+        "Reached directly",
+        "/proxy on, for anybody",
         "Provider openai on",
         "Provider openrouter off; OPENROUTER_API_KEY turns it on",
         "Budget * $0.5 today",
@@ -158,6 +161,27 @@ def test_check_tells_what_is_on_and_off() -> None:
     ):
         assert line in lines
     assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"AIPIPE_TRUSTED_PROXIES": "1"}, "Reached behind 1 reverse proxy"),
+        (
+            {"AIPIPE_PUBLIC_URL": "https://aipipe.example.com"},
+            "Reached https, but TRUSTED_PROXIES=0: all callers share an address, and cookies aren't Secure; better 1",
+        ),
+        ({"AIPIPE_PROXY__enabled": "off"}, "/proxy off"),
+        (
+            {"AIPIPE_REDIS_URL": "redis://:hunter2@127.0.0.1:1"},
+            "Limits a minute in Redis, which does not answer: the ledger counts meanwhile",
+        ),
+    ],
+)
+def test_check_tells_how_one_is_reached_and_counted(environ: dict[str, str], line: str) -> None:
+    result = run("check", **environ)
+    assert line in [" ".join(each.split()) for each in result.stdout.splitlines()]
+    assert (result.exit_code, "hunter2" in result.output) == (0, False)
 
 
 def test_check_tells_everything_that_is_wrong_and_fails() -> None:

@@ -25,7 +25,11 @@ TARGET = f"/openai{CHAT}"
 CROWD = 200
 LIMIT = 7_000_000  # nanodollars: three answers of a thousand tokens at 2,000, with their questions
 PRICES = {"openai/small": {"input_mtok": 1, "output_mtok": 2}, "openai/dear": {"input_mtok": 1, "output_mtok": 20}}
-BUDGETS = {"@example.com": {"limit": LIMIT / 1e9}, "@example.org": {"limit": 0.1}}
+BUDGETS = {
+    "@example.com": {"limit": LIMIT / 1e9},
+    "@example.org": {"limit": 0.1},
+    "@example.net": {"limit": 1, "rpm": 5},
+}
 
 
 class Greedy(Script):
@@ -92,6 +96,14 @@ def test_one_persons_crowd_is_not_another_ones_trouble(server: Server, alice: Ca
     assert kinds(answers[60:]) == {200: 3}
     assert spent(server, alice) <= LIMIT
     assert spent(server, bob) <= LIMIT
+
+
+def test_of_a_crowd_so_many_pass_in_a_minute_as_the_budget_says_on_all_workers_together(server: Server) -> None:
+    limited = server.caller("alice@example.net")
+    answers = crowd(server, [limited] * 40, max_tokens=16)
+    assert kinds(answers) == {200: 5, "rate_limit_exceeded": 35}
+    assert {1 <= int(one.headers["retry-after"]) <= 60 for one in answers if one.status == 429} == {True}
+    assert len(server.ledger.entries(limited.email)) == 5
 
 
 def test_ten_parallel_calls_from_a_dime_all_get_a_whole_answer_in_line_if_need_be(
