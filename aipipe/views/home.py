@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 
 from aipipe.catalog import PATIENCE, Model
 from aipipe.services import services, window
 from aipipe.views import session
 from aipipe.views.account import example
+from aipipe.views.responses import page
 
 bp = Blueprint("home", __name__)
 
@@ -26,7 +27,7 @@ def dearness(model: Model) -> tuple[int, str]:
     return model.input + model.output, model.id
 
 
-ORDERS: Mapping[str, Callable[[Model], Any]] = {"name": lambda model: model.id, "price": dearness}
+ORDERS: Mapping[str, Callable[[Model], Any]] = {"name": lambda model: (model.provider, model.id), "price": dearness}
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,6 @@ def models() -> Response:
         at=at,
         pages=pages,
     )
-
-
-def page(template: str, **values: object) -> Response:
-    """A page that is another for whoever is signed in."""
-    answer = Response(render_template(template, **values), headers={"Vary": "Cookie"})
-    answer.headers["Cache-Control"] = "private, no-cache"
-    return answer
 
 
 def asked() -> View:

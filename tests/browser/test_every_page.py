@@ -31,6 +31,7 @@ HOSTILE = "<img/src=x/onerror=hacked()>"
 EVE = f"{HOSTILE}@example.com"  # who spends, through a hostile app, on a hostile model
 LINK = "javascript:hacked()"
 LONG = "a" * 120
+APP = f"https://{'a' * 60}.{'b' * 60}.example.com"
 BUDGETS = {"*": {"limit": 0.1, "days": 7}, NEW: {"limit": 0.5, "days": 1}}
 MODELS = ["small", HOSTILE, LONG, *(f"model-{number}" for number in range(400))]
 PRICE = {"input_mtok": 1, "output_mtok": 2}
@@ -139,6 +140,9 @@ VISITS = [
     Visit(f"/admin/people/{quote(EVE, safe='@')}", DANA),
     Visit(f"/admin/people/{quote(EVE, safe='@')}", DANA, does=sets_a_cost),
     Visit(f"/admin/people/{NEW}", DANA, does=gets_a_token),
+    Visit("/login?redirect=https://tricks.example.com/start", EVE),
+    Visit("/apps", EVE),
+    Visit("/apps", NEW),
     Visit("/docs"),
     Visit("/docs/configuration"),
     Visit("/docs/decisions/001-holds"),
@@ -170,6 +174,10 @@ def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ) as site:
         ledger = open_ledger(f"sqlite:///{folder}/aipipe.db")
         ledger._database.write(fill)
+        for origin in (APP, "https://quiz.example.com", "http://localhost:8000"):
+            ledger.apps.allow(EVE, origin, time.time() + 86_400, cap=10**9)
+        for number in range(3):
+            ledger.apps.add_token(EVE, APP, f"token-{number}")
         ledger.failures.note("openai", 429, "It wants AI Pipe to ask less.")
         ledger.close()
         yield site
@@ -179,7 +187,8 @@ def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def site(module_site: Site) -> Iterator[Site]:
     module_site.provider.answers("GET", "/v1/models", json={"data": [{"id": name} for name in MODELS]}, times=None)
     yield module_site
-    module_site.check()
+    module_site.server.check_books()
+    module_site.provider.check()
 
 
 @pytest.fixture(scope="module")
