@@ -128,6 +128,7 @@ def test_what_a_site_may_not_say_in_our_name_stays_there(fetch: Fetch, provider:
         "WWW-Authenticate": "Basic",
         "X-Proxy-URL": "https://charlie.example.org",
         "X-AIPipe-Cost": "1",
+        "X-Request-Id": "theirs",
         "Server": "theirs",
         "Content-Type": "text/html",
         "Cache-Control": "max-age=5",
@@ -137,9 +138,11 @@ def test_what_a_site_may_not_say_in_our_name_stays_there(fetch: Fetch, provider:
     answer = fetch(provider.url)
     ours = {"content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-resource-policy"}
     ours |= {"access-control-allow-origin", "access-control-expose-headers", "x-proxy-url", "content-length"}
-    passed = {"content-type", "cache-control", "x-theirs", "x-proxy-www-authenticate"}
+    ours |= {"x-request-id"}
+    passed = {"content-type", "cache-control", "x-theirs", "x-proxy-www-authenticate", "x-upstream-request-id"}
     assert {name.lower() for name, _ in answer.headers} == ours | passed
     assert answer.headers["X-Proxy-WWW-Authenticate"] == "Basic"
+    assert "theirs" not in answer.headers.getlist("X-Request-Id")
     assert answer.headers["X-Proxy-URL"] == provider.url
 
 
