@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from wire import Received
 
 USAGE = re.compile(rb'"usage": ?(\{(?:[^{}]|\{[^{}]*\})*\})')
+KEY_HEADERS = ("Authorization", "x-api-key", "x-goog-api-key")
 MODEL = re.compile(rb'"model": ?"([^"]*)"')
 
 
@@ -27,7 +28,8 @@ def billed(request: Received, told: bytes) -> Billed | None:
     In the shapes of OpenAI's chat completions and embeddings, at most two braces deep. What is asked with a caller's
     own key (`sk-...`, `AIza...`) is charged to that.
     """
-    if any(value.startswith(("Bearer sk-", "Bearer AIza")) for value in request.all("Authorization")):
+    keys = [value.removeprefix("Bearer ") for name in KEY_HEADERS for value in request.all(name)]
+    if any(key.startswith(("sk-", "AIza")) for key in keys):
         return None
     found, model = USAGE.findall(told), MODEL.search(request.body)
     if not found or not model:

@@ -186,7 +186,8 @@ def exchange(server: Server, message: bytes) -> bytes:
             except TimeoutError:
                 if connection.gettimeout() == HANG:
                     raise
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # unless it has been reset
+                    connection.shutdown(socket.SHUT_WR)
                 connection.settimeout(HANG)
                 continue
             if not piece:

@@ -1,4 +1,4 @@
-"""`script/soak [MINUTES] [SEED]`: everything at once on a real server, whose workers are killed every 20 seconds.
+"""`script/soak [MINUTES] [SEED] [DATABASE]`: everything at once on a real server, whose workers are killed every 20 s.
 
 Prints what was asked and what came of it, the money booked beside the money that the provider charged, and memory.
 Exits with 1 when a cent is missing, a hold is left, or something failed that should not have.
@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
@@ -138,7 +139,9 @@ def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else secrets.randbelow(2**31)
     print(f"Soaking for {minutes:g} minutes, {AT_ONCE} requests at once, with seed {seed}.", flush=True)
-    settings = {"AIPIPE_BUDGET": {"*": {"limit": 1_000}, "@poor.example": {"limit": 0.000_01}}}
+    settings: dict[str, Any] = {"AIPIPE_BUDGET": {"*": {"limit": 1_000}, "@poor.example": {"limit": 0.000_01}}}
+    if len(sys.argv) > 3:
+        settings["AIPIPE_DATABASE_URL"] = sys.argv[3]  # of an empty database
     with (
         TemporaryDirectory() as folder,
         running(Path(folder), Moody(seed), **settings, ADMIN_EMAILS="dana+1@example.com") as site,
