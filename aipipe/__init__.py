@@ -13,6 +13,7 @@ from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
+from aipipe.metrics import Metrics
 from aipipe.pacing import Paced
 from aipipe.pricing import Prices
 from aipipe.services import Services
@@ -30,6 +31,7 @@ from aipipe.views import (
     health,
     home,
     library,
+    metrics,
     playground,
     proxy,
     recording,
@@ -75,7 +77,13 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         )
     )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
-    metering = Metering(ledger, patience=config["QUEUE_SECONDS"], request_limit=config["REQUEST_TIMEOUT"])
+    counts = Metrics(config["INSTANCE_FOLDER"] / "metrics", ledger) if config["METRICS_TOKEN"] else None
+    metering = Metering(
+        ledger,
+        patience=config["QUEUE_SECONDS"],
+        request_limit=config["REQUEST_TIMEOUT"],
+        observers=[counts] if counts else [],
+    )
     metering.sweep()
     throttle = Throttle(ledger.visits, redis=config["AIPIPE_REDIS_URL"])
     app.extensions["aipipe"] = Services(
@@ -91,6 +99,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         google=Google(config["GOOGLE_CLIENT_ID"], Certificates()),
         fetcher=fetching.build(config["PROXY"], throttle, loopback=config["UNSAFE_LOOPBACK"]),
         throttle=throttle,
+        metrics=counts,
     )
 
     responses.init_app(app)
@@ -109,6 +118,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         admin,
         admin_pages,
         health,
+        metrics,
         similarity,
         library,
         playground,

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
@@ -18,7 +18,7 @@ from aipipe.formats import Reading
 from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
 from aipipe.ledger.types import Ended
 from aipipe.money import show
-from aipipe.observing import Sight, present
+from aipipe.observing import Observer, Sight, present
 from aipipe.providers import Call
 from aipipe.tokens import Identity
 from aipipe.usage_parsing import Usage
@@ -50,8 +50,10 @@ class Bill:
 class Metering:
     """Admission for one process. `patience` is how long, in seconds, a request waits for money that others hold."""
 
-    def __init__(self, ledger: Ledger, *, patience: float, request_limit: float) -> None:
-        self.ledger = ledger
+    def __init__(
+        self, ledger: Ledger, *, patience: float, request_limit: float, observers: Sequence[Observer] = ()
+    ) -> None:
+        self.ledger, self._observers = ledger, observers
         self._patience = patience
         self._request_limit = request_limit
         self._keeper = Keeper(ledger)
@@ -89,7 +91,7 @@ class Metering:
                     )
                     if isinstance(outcome, Hold):
                         ticket = 0
-                        return Charge(self.ledger, self._keeper, call, outcome, budget, since)
+                        return Charge(self.ledger, self._keeper, call, outcome, budget, since, self._observers)
                     ticket = outcome.ticket
                 if gone():
                     raise ClientGone("The client left.")
@@ -164,16 +166,19 @@ def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
 class Charge:
     """An admitted request, which is sent at once. Whoever holds it must `release` or `settle` it; the first counts."""
 
-    def __init__(self, ledger: Ledger, keeper: Keeper, call: Call, hold: Hold, budget: Budget, since: date) -> None:
+    def __init__(
+        self, ledger: Ledger, keeper: Keeper, call: Call, hold: Hold, budget: Budget, since: date,
+        observers: Sequence[Observer] = (),
+    ) -> None:  # fmt: skip
         self.call = call
         self.grant = hold.grant
         self._ledger, self._keeper, self._hold = ledger, keeper, hold
         self._limit, self._since = budget.limit, since
-        self.sight = Sight(present(), call.provider.name, call.model)
+        self.sight = Sight(observers, present(), call.provider.name, call.model)
 
     def failed(self, status: int, message: str) -> None:
         """The provider refused the operator, or broke; `message` is a sentence of ours. It changes nothing else."""
-        self.sight.fails()
+        self.sight.fails(status)
         self._ledger.failures.note(self.call.provider.name, status, message)
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""What is seen of a request, and of its calls of providers: gathered once, for the log, the metrics and the spans.
+"""What is seen of a request, and of its calls of providers: gathered once, for the log and whoever else watches.
 
 Never anything of a question or an answer, and no token, key or address of ours.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 # Short and plain, and no key of a provider: AI Pipe's own tokens are longer.
 SANE = re.compile(r"(?!sk-|AIza)[A-Za-z0-9._:=-]{1,64}", re.ASCII)
@@ -62,24 +64,49 @@ def since(moment: float) -> int:
 
 @dataclass(slots=True)
 class Sight:
-    """One call of a provider, from its admission until its charge is resolved."""
+    """One call of a provider, from its admission until its charge is resolved. `first_byte` is in seconds."""
 
+    observers: Sequence[Observer]
     request: Request
     provider: str
     model: str
     sent: float = field(default_factory=time.monotonic)
-    cost: int = 0
+    streams: bool = False
+    first_byte: float | None = None
     first_token: int | None = None
+    cost: int = 0
+    ended: str = ""
+
+    def answers(self, *, streams: bool) -> None:
+        """The head of its answer is here."""
+        self.streams, self.first_byte = streams, time.monotonic() - self.sent
+        for observer in self.observers:
+            observer.answers(self)
 
     def speaks(self) -> None:
         """The first token of a streamed answer has come."""
         self.first_token = self.request.first_token = since(self.sent)
 
-    def fails(self) -> None:
+    def fails(self, status: int) -> None:
+        """The provider refused the operator, or broke."""
         self.request.error = "provider_error"
+        for observer in self.observers:
+            observer.fails(self, status)
 
     def ends(self, how: str) -> None:
         """Its charge is resolved; a request with several calls has their costs together."""
-        self.request.ended = how
+        self.ended = self.request.ended = how
         self.request.provider, self.request.model = self.provider, self.model
         self.request.cost = (self.request.cost or 0) + self.cost
+        for observer in self.observers:
+            observer.ends(self)
+
+
+class Observer(Protocol):
+    """Told as it happens, in the middle of a request: it only takes note."""
+
+    def answers(self, sight: Sight) -> None: ...
+
+    def fails(self, sight: Sight, status: int) -> None: ...
+
+    def ends(self, sight: Sight) -> None: ...

@@ -90,7 +90,9 @@ def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) ->
         headers.append(("X-AIPipe-Capped", str(charge.grant.tokens)))
     if sentence := REFUSALS.get(answer.status, REFUSALS[500] if answer.status > 500 else None):
         charge.failed(answer.status, sentence)
-    if answer.status < 400 and (events := _events(answer, charge)):
+    events = _events(answer, charge) if answer.status < 400 else None
+    charge.sight.answers(streams=events is not None)
+    if events:
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         return Reply(answer.status, headers, Stream(answer, charge, client, events))
     if answer.status < 400 and charge.call.ask.told:  # its price is known, so it needn't be read before it is passed on

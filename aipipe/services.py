@@ -18,6 +18,7 @@ from aipipe.fetching import Fetcher
 from aipipe.google import Google
 from aipipe.ledger import Handed, Ledger
 from aipipe.metering import Metering
+from aipipe.metrics import Metrics
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
 from aipipe.throttle import Throttle
@@ -41,6 +42,7 @@ class Services:
     catalog: Catalog
     fetcher: Fetcher
     throttle: Throttle
+    metrics: Metrics | None
 
     def close(self) -> None:
         """Ends what the parts keep open. The app is of no use afterwards."""
@@ -48,6 +50,8 @@ class Services:
         self.throttle.close()
         self.pool.close()
         self.ledger.close()
+        if self.metrics:
+            self.metrics.close()
 
     def public_url(self) -> str:
         """The origin under which users see this AI Pipe, without a slash at its end."""

@@ -79,6 +79,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SIGN_INS_PER_MINUTE", casts.whole(1, 1_000_000), 300, "from one address, which may be a whole class's"),
     Setting("BAD_TOKENS_PER_MINUTE", casts.whole(1, 1_000_000), 300, "from one address; above, 429 instead of 401"),
     Setting("LOG_EMAILS", casts.flag, False, "who sent a token, in the log of requests"),
+    Setting(
+        "METRICS_TOKEN", casts.secret, None, "turns `/metrics` on for Prometheus, which sends it as its bearer token"
+    ),
     Setting("MAX_BODY_BYTES", casts.whole(1, 2**40), 26_214_400, "largest request body (413 above)"),
     Setting("QUEUE_SECONDS", casts.seconds, 20, "how long a request waits in line for money that others hold"),
     Setting("CLIENT_TIMEOUT", casts.seconds, 60, "seconds that a caller may take for more of a body, or of an answer"),

@@ -97,7 +97,8 @@ schema.app = Server()
 @pytest.fixture
 def described(make_app: MakeApp) -> None:
     """An app with everything set up, and a budget that buys nothing: so nothing is ever sent to a provider."""
-    Server.app = make_app(AIPIPE_BUDGET={"*": {"limit": 0.000000001, "days": 1}}, GOOGLE_CLIENT_ID="client-id")
+    nothing = {"*": {"limit": 0.000000001, "days": 1}}
+    Server.app = make_app(AIPIPE_BUDGET=nothing, GOOGLE_CLIENT_ID="client-id", AIPIPE_METRICS_TOKEN=SECRET)
 
 
 @pytest.mark.usefixtures("described")

@@ -42,6 +42,7 @@ def test_an_odd_one_is_replaced(app: Flask, wanted: str) -> None:
         ("OPTIONS", "/usage", 204),
         ("GET", "/usage", 401),
         ("GET", "/nowhere", 404),
+        ("GET", "/metrics", 404),  # off
         ("PUT", "/healthz", 405),
         ("GET", "/proxy/nonsense", 400),
     ],

@@ -36,6 +36,7 @@ class Ledger(Books):
         self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
         self.apps = Apps(database, clock)
+        self.booked: Callable[[Entry], None] = lambda _entry: None  # told what every request here was charged
         try:
             self._worker = database.worker(clock)
         except BaseException:
@@ -139,17 +140,21 @@ class Ledger(Books):
         The entry bears the date of its admission: the money leaves the budget that it was taken from.
         """
 
+        charged = max(0, min(MOST_OF_ONE, cost))
+        entry = self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id)
+
         def work(execute: Execute) -> Settled | None:
             if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
                 return None
-            charged = max(0, min(MOST_OF_ONE, cost))
-            entry = self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id)
             append(execute, replace(entry, first_token=first_token))
             cap_left = self.apps.charge(execute, hold, charged)
             first = since or date.fromisoformat(day_of(hold.created))
             return Settled(charged, spent_since(execute, hold.purpose.email, first)[0], cap_left)
 
-        return self._database.write(work, hold.purpose.email)
+        settled = self._database.write(work, hold.purpose.email)
+        if settled:
+            self.booked(entry)
+        return settled
 
     def _entry(self, hold: Hold, *, cost: int, usages: Usages, status: int, ended: Ended, answer_id: str) -> Entry:
         now = self._clock()
@@ -179,16 +184,21 @@ class Ledger(Books):
         return sum(swept)
 
     def _resolve(self, number: int, email: str) -> bool:
-        def work(execute: Execute) -> bool:
+        def work(execute: Execute) -> tuple[bool, Entry | None]:
             rows = execute(f"DELETE FROM hold WHERE id = ? RETURNING state, {HOLD}", [number])
-            if rows and rows[0][0] == "sent":
-                hold = hold_of(rows[0][1:])
-                cost, usages = hold.grant.estimate, hold.grant.usages
-                append(execute, self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id=""))
-                self.apps.charge(execute, hold, cost)
-            return bool(rows)
+            if not rows or rows[0][0] != "sent":
+                return bool(rows), None
+            hold = hold_of(rows[0][1:])
+            cost, usages = hold.grant.estimate, hold.grant.usages
+            entry = self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id="")
+            append(execute, entry)
+            self.apps.charge(execute, hold, cost)
+            return True, entry
 
-        return self._database.write(work, email)
+        resolved, entry = self._database.write(work, email)
+        if entry:
+            self.booked(entry)
+        return resolved
 
     # What no request brings about
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request
 
 from aipipe import observing
+from aipipe.services import services
 
 ID = "X-Request-Id"
 
@@ -25,5 +26,7 @@ def name(answer: Response) -> Response:
     record.first_byte = observing.since(record.started)
     upstream_id = answer.headers.get("X-Upstream-Request-Id", "")
     record.upstream_id = upstream_id if observing.SANE.fullmatch(upstream_id) else None
+    if counts := services().metrics:
+        counts.answered(request.blueprint or "none", answer.status_code, record.error)
     answer.headers[ID] = record.id
     return answer
