@@ -1,14 +1,11 @@
 """Pooled HTTP to the providers. Bytes go out and come back untouched; failures become our own errors.
 
-The standard library's client is used as it is: it sends a request's target byte for byte, reads "whatever is
-there" (`read1`), and works with gevent's sockets.
+A request's target goes out byte for byte, and of an answer is read whatever is there. The sockets are Python's own,
+which gevent makes cooperative.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import re
 import socket
 import ssl
 import threading
@@ -17,23 +14,18 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from functools import lru_cache, partial
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
 
 from aipipe.errors import InvalidRequest, ProviderError, ProviderTimeout
+from aipipe.http1 import Headers, Incoming, Malformed, request_head
 from aipipe.sockets import readable
 
 CHUNK_BYTES = 65_536
 IDLE_SECONDS = 30.0  # a pooled connection that nobody used for so long is closed
-
-# The standard library's client lets folded lines and null bytes through.
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-NOT_IN_A_VALUE = re.compile(r"[\0\r\n]")
-
-Headers = list[tuple[str, str]]
 
 
 class Sized(Protocol):
@@ -45,7 +37,7 @@ class Sized(Protocol):
 
 
 Body = bytes | Sized
-Origin = tuple[str, str, int | None]
+Origin = tuple[str, str, int]  # scheme, host and port
 Watch = Callable[[Callable[[], None]], Callable[[], None]]
 
 
@@ -59,65 +51,30 @@ class Limits:
     request: float = 900
 
 
-class Paced(io.RawIOBase):
-    """What comes on a connection; each wait for more ends after `limit` seconds, and all of them at `deadline`."""
-
-    def __init__(self, connection: socket.socket, limit: float, deadline: float) -> None:
-        self._connection, self._raw = connection, connection.makefile("rb", buffering=0)
-        self.limit, self._deadline = limit, deadline
-        self.ended = False
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """As a socket does it, for the standard library's client."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(min(self.limit, left))
-        count = self._raw.readinto(buffer)
-        self.ended = count == 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class Response(http.client.HTTPResponse):
-    """A final answer: those before it (103, say) are passed over, or the next request would be given what follows."""
-
-    def begin(self) -> None:
-        super().begin()
-        while 100 < self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
-            self.headers = None  # type: ignore[assignment]  # not begun
-            super().begin()
-
-
 class Answer:
     """A provider's answer, read piece by piece. `abort` may be called from another greenlet, `close` always."""
 
     def __init__(
-        self, pool: Pool, origin: Origin, connection: http.client.HTTPConnection, name: str, deadline: float
+        self, pool: Pool, origin: Origin, connection: socket.socket, name: str, deadline: float, *, bodiless: bool
     ) -> None:
+        """Waits for the head. Raises TimeoutError, OSError or Malformed."""
         self._pool, self._origin, self._connection, self._name = pool, origin, connection, name
-        self._socket: socket.socket = connection.sock
-        paced = Paced(self._socket, pool.limits.first_byte, deadline)
-        connection.response_class = lambda _, method: Response(paced, method=method)  # type: ignore
-        self._response = connection.getresponse()
-        if paced.ended:  # in the middle of the head, which the standard library takes for its end
-            raise http.client.IncompleteRead(b"")
-        paced.limit = pool.limits.idle
-        self.status = self._response.status
-        self.headers: Headers = self._response.getheaders()
-        self._done = False
+        self._deadline = deadline
+        self._incoming = Incoming(bodiless=bodiless)
+        while not self._incoming.head():
+            self._receive(pool.limits.first_byte)
+        self.status, self.headers = self._incoming.status, self._incoming.headers
+
+    def _receive(self, limit: float) -> None:
+        """Waits at most `limit` seconds for more, and not beyond the deadline."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(min(limit, left))
+        self._incoming.feed(self._connection.recv(CHUNK_BYTES))
 
     def header(self, name: str) -> str:
-        return self._response.getheader(name, "")
+        return ", ".join(value for key, value in self.headers if key.lower() == name.lower())
 
     def read(self) -> bytes:
         """The next bytes as soon as there are any; empty at the end.
@@ -127,34 +84,55 @@ class Answer:
             ProviderError: the provider broke off.
         """
         try:
-            chunk = self._response.read1(CHUNK_BYTES)
+            while not (chunk := self._incoming.take()) and not self._incoming.ended:
+                self._receive(self._pool.limits.idle)
         except TimeoutError:
             raise ProviderTimeout(f"{self._name} stopped answering; AI Pipe hung up.") from None
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, Malformed):
             raise ProviderError(f"{self._name} broke off in the middle of its answer.") from None
-        if not chunk:
-            if self._response.length:
-                raise ProviderError(f"{self._name} broke off in the middle of its answer.")
-            self._done = True
         return chunk
 
     def abort(self) -> None:
         """Hangs up at once: a `read` under way elsewhere ends."""
-        hang_up(self._socket)
+        hang_up(self._connection)
 
     def close(self) -> None:
         """Gives the connection back for the next request if the answer was read to its end, else closes it."""
-        if self._done and not self._response.will_close:
-            self._pool.keep(self._origin, self._connection, self._response.getheader("Keep-Alive", ""))
+        if self._incoming.reusable:
+            self._incoming.reusable = False
+            self._pool.keep(self._origin, self._connection, self.header("Keep-Alive"))
         else:
             self._connection.close()
-        self._response.close()
 
 
 def hang_up(connection: socket.socket) -> None:
     """Ends whatever waits for the connection, in whichever greenlet."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+@lru_cache(maxsize=256)
+def split(base: str) -> tuple[Origin, str, str]:
+    """Where a base is, what names it as a host, and the path that its targets begin with."""
+    url = urlsplit(base)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return (url.scheme, url.hostname or "", port), url.netloc, url.path
+
+
+def length_of(body: Body | None) -> Headers:
+    if body is None:
+        return []
+    return [("Content-Length", str(len(body) if isinstance(body, bytes) else body.size))]
+
+
+def send_all(connection: socket.socket, head: bytes, body: Body | None) -> None:
+    """Sends a request: of a small one head and body together, which is one packet less."""
+    if isinstance(body, bytes) and len(body) < CHUNK_BYTES:
+        connection.sendall(head + body)
+        return
+    connection.sendall(head)
+    for piece in iter((body,) if isinstance(body, bytes) else body or ()):
+        connection.sendall(piece)
 
 
 def unwatched(_leave: Callable[[], None]) -> Callable[[], None]:
@@ -167,7 +145,7 @@ class Pool:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._idle: dict[Origin, deque[tuple[http.client.HTTPConnection, float]]] = defaultdict(deque)
+        self._idle: dict[Origin, deque[tuple[socket.socket, float]]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
@@ -191,66 +169,43 @@ class Pool:
             ProviderError: no connection, after two tries, or none that held until the answer began.
             ProviderTimeout: the same for lack of time. Its `billable` is true when the request had been sent.
         """
-        url = urlsplit(base)
-        origin = (url.scheme, url.hostname or "", url.port)
+        origin, host, path = split(base)
+        try:
+            head = request_head(method, path + target, [("Host", host), *headers, *length_of(body)])
+        except ValueError:
+            raise InvalidRequest("The path or a header holds characters that HTTP doesn't allow.") from None
         deadline = time.monotonic() + self.limits.request
         connection = self._reuse(origin) or self._connect(name, origin)
         sending = True
         try:
-            self._request(connection, method, url.path + target, url.netloc, headers, body)
+            connection.settimeout(self.limits.idle)
+            send_all(connection, head, body)
             sending = False
-            stop = watch(partial(hang_up, connection.sock))
+            stop = watch(partial(hang_up, connection))
             try:
-                answer = Answer(self, origin, connection, name, deadline)
+                answer = Answer(self, origin, connection, name, deadline, bodiless=method == "HEAD")
             finally:
                 stop()
             if answer.status < 200:  # another protocol
-                raise http.client.BadStatusLine(str(answer.status))
+                raise Malformed
             return answer
-        except (ValueError, http.client.InvalidURL):
-            connection.close()
-            raise InvalidRequest("The path or a header holds characters that HTTP doesn't allow.") from None
         except TimeoutError:
             connection.close()
             raise ProviderTimeout(f"{name} did not answer in time.", billable=not sending) from None
-        except (OSError, http.client.HTTPException):
+        except (OSError, Malformed):
             connection.close()
             raise ProviderError(f"{name} broke off before it answered. Try again.") from None
         except BaseException:
             connection.close()
             raise
 
-    def _request(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        target: str,
-        host: str,
-        headers: Headers,
-        body: Body | None,
-    ) -> None:
-        connection.sock.settimeout(self.limits.idle)
-        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", host)
-        for name, value in headers:
-            if not HEADER_NAME.fullmatch(name) or NOT_IN_A_VALUE.search(value):
-                raise ValueError
-            connection.putheader(name, value.encode("latin-1"))
-        if body is not None:
-            connection.putheader("Content-Length", str(len(body) if isinstance(body, bytes) else body.size))
-        connection.endheaders(body)
-
-    def _connect(self, name: str, origin: Origin) -> http.client.HTTPConnection:
+    def _connect(self, name: str, origin: Origin) -> socket.socket:
         scheme, host, port = origin
         for last in (False, True):
-            connection = (
-                http.client.HTTPSConnection(host, port, timeout=self.limits.connect, context=self._tls)
-                if scheme == "https"
-                else http.client.HTTPConnection(host, port, timeout=self.limits.connect)
-            )
             try:
-                connection.connect()
-                return connection
+                connection = socket.create_connection((host, port), self.limits.connect)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._tls.wrap_socket(connection, server_hostname=host) if scheme == "https" else connection
             except TimeoutError:
                 if last:
                     raise ProviderTimeout(f"AI Pipe could not connect to {name} in time. Try again later.") from None
@@ -259,7 +214,7 @@ class Pool:
                     raise ProviderError(f"AI Pipe could not connect to {name}. Try again later.") from None
         raise AssertionError("the second try returns or raises")
 
-    def _reuse(self, origin: Origin) -> http.client.HTTPConnection | None:
+    def _reuse(self, origin: Origin) -> socket.socket | None:
         now = time.monotonic()
         while True:
             with self._lock:
@@ -267,11 +222,11 @@ class Pool:
                     return None
                 connection, until = self._idle[origin].pop()
             # Something to read on an idle connection is the provider's farewell.
-            if now < until and not readable(connection.sock):
+            if now < until and not readable(connection):
                 return connection
             connection.close()
 
-    def keep(self, origin: Origin, connection: http.client.HTTPConnection, keep_alive: str) -> None:
+    def keep(self, origin: Origin, connection: socket.socket, keep_alive: str) -> None:
         """Keeps a connection for the next request, a little less long than the provider says it does."""
         told = [part.partition("=")[2] for part in keep_alive.split(",") if part.strip().startswith("timeout=")]
         seconds = min([IDLE_SECONDS, *(int(value) - 1 for value in told if value.isdecimal())])

@@ -93,7 +93,7 @@ def test_what_a_provider_sends_unasked_never_answers_the_next_request(server: Se
         has_sent.set()
         return peer.gone()
 
-    server.plays(play, serve(OK + unasked, OK))
+    server.plays(play, serve(OK + unasked), serve(OK))
     assert read(send(pool, server)) == b"ok"
     may_send.set()
     assert has_sent.wait(PATIENCE)
