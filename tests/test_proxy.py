@@ -449,16 +449,36 @@ def test_it_does_not_fetch_itself_through_another_proxy(make_proxy: MakeProxy) -
     assert (answer.status_code, "fetch from itself" in refusal(answer)) == (400, True)
 
 
+PARTS = [
+    "script",
+    "worker",
+    "sharedworker",
+    "serviceworker",
+    "audioworklet",
+    "xslt",
+    "style",
+    "image",
+    "font",
+    "iframe",
+]
+
+
 @pytest.mark.parametrize(
     "headers",
-    [
-        {"Service-Worker": "script"},
-        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "script"},
-        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "worker"},
-    ],
+    [{"Service-Worker": "script"}, *({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": part} for part in PARTS)],
 )
-def test_what_would_run_on_our_origin_is_not_fetched(make_proxy: MakeProxy, headers: dict[str, str]) -> None:
+def test_what_would_be_a_part_of_our_own_pages_is_not_fetched(make_proxy: MakeProxy, headers: dict[str, str]) -> None:
     assert make_proxy(nowhere)("http://example.com/", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("site", "part"), [("same-origin", "empty"), ("same-origin", "document"), ("cross-site", "script")]
+)
+def test_what_stands_apart_or_is_for_other_origins_is_fetched(
+    fetch: Fetch, provider: FakeProvider, site: str, part: str
+) -> None:
+    provider.answers("GET", "/", body=b"here")
+    assert fetch(provider.url, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": part}).data == b"here"
 
 
 def test_a_host_that_is_not_found_is_a_502(make_proxy: MakeProxy) -> None:

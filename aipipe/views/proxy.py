@@ -33,8 +33,8 @@ INERT = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-# https://fetch.spec.whatwg.org/#concept-request-destination: those that would run on our origin.
-RUNNING = {"script", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt"}
+# https://fetch.spec.whatwg.org/#concept-request-destination: what a script asked for itself, and pages of their own.
+APART = {"empty", "document"}
 TOKEN_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
 
 
@@ -56,7 +56,7 @@ def fetch(url: str) -> Response:  # noqa: ARG001
     settings = services().config["PROXY"]
     if not settings["enabled"]:
         raise NotAllowed("AI Pipe's proxy is off here: its operator has turned it off.")
-    refuse_to_run()
+    refuse_to_mix()
     original = raw_target("proxy").removeprefix("/")
     target = addresses.read(original)
     g.proxied = original
@@ -77,11 +77,11 @@ def fetch(url: str) -> Response:  # noqa: ARG001
     )
 
 
-def refuse_to_run() -> None:
-    """A stranger's script must not run as ours; for other origins it is as good as any."""
+def refuse_to_mix() -> None:
+    """A stranger's script, style or picture must not be a part of our pages; for other origins it is as good as any."""
     same = request.headers.get("Sec-Fetch-Site") == "same-origin"
-    if "Service-Worker" in request.headers or (same and request.headers.get("Sec-Fetch-Dest") in RUNNING):
-        raise NotAllowed("AI Pipe's proxy doesn't fetch what would run on its own origin.")
+    if "Service-Worker" in request.headers or (same and request.headers.get("Sec-Fetch-Dest", "empty") not in APART):
+        raise NotAllowed("AI Pipe's proxy doesn't fetch what would be a part of AI Pipe's own pages.")
 
 
 def refuse_loop(target: Target) -> None:

@@ -184,16 +184,20 @@ def test_a_page_of_a_stranger_is_not_shown_within_another(server: Server, site: 
     assert all(frame.title() != "framed" for frame in page.frames)
 
 
-def test_a_strangers_script_does_not_run_as_ours(server: Server, site: Script, page: Page) -> None:
+@pytest.mark.parametrize("part", ["script src", "img src", "link rel=stylesheet href", "object data"])
+def test_nothing_of_a_stranger_becomes_a_part_of_a_page_of_ours(
+    server: Server, site: Script, page: Page, part: str
+) -> None:
     page.goto(f"{server.url}/healthz")
     found = page.evaluate(
-        """(url) => new Promise((resolve) => {
-          const script = Object.assign(document.createElement("script"), { src: url });
-          script.onload = () => resolve("ran");
-          script.onerror = () => resolve("refused");
-          document.documentElement.append(script);
+        """([tag, ...attributes]) => new Promise((resolve) => {
+          const part = document.createElement(tag);
+          part.onload = () => resolve("loaded");
+          part.onerror = () => resolve("refused");
+          for (const text of attributes) part.setAttribute(...text.split("=", 2));
+          document.documentElement.append(part);
         })""",
-        f"/proxy/{site.url}/script.js",
+        f"{part}=/proxy/{site.url}/part".split(),
     )
     assert found == "refused"
     assert site.requests == []
