@@ -245,7 +245,7 @@ def test_documented_imports_are_exported(make_app: MakeApp) -> None:
     client = make_app().test_client()
     for names, path in re.findall(r'import \{ ([\w, ]+) \} from "http://localhost:8787(/[^"]+)"', text):
         with client.get(path) as answer:
-            exported = re.findall(r"^export (?:async )?function (\w+)", answer.text, re.MULTILINE)
+            exported = re.findall(r"^export (?:async )?function\*? (\w+)", answer.text, re.MULTILINE)
         assert set(names.split(", ")) <= set(exported), path
 
 

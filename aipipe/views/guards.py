@@ -13,7 +13,7 @@ from aipipe.tokens import Identity, is_native_key, token_from
 def credential() -> str:
     """The token, or native key, that the request carries. Raises NotAuthenticated when there is none."""
     found = token_from(request.headers)
-    if found is None:
+    if found is None or found in ("null", "undefined"):  # as pages without one write it; that is no guess
         raise NotAuthenticated("AI Pipe needs a token: send `Authorization: Bearer <token>` with a token from /login.")
     return found
 

@@ -10,8 +10,10 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from e2e.answers import CHAT, COST, end, piece
 from e2e.conftest import Script, Site
-from e2e.server import SECRET
+from e2e.server import SECRET, Caller
+from fake_provider import DROP
 from playwright.sync_api import Page
 
 from aipipe import tokens
@@ -28,23 +30,6 @@ PAGE = """<!doctype html><title>An app</title>
   window.profile = getProfile();
   window.again = getProfile();
   window.entries = history.length - before;
-</script>"""
-# The seed's page, but for the hosts, the path and the model.
-SEED = """<!doctype html>
-<script type="module">
-import { getProfile } from "%(aipipe)s/aipipe.js";
-const { token, email } = getProfile();
-if (!token) window.location = `%(app)s/login?redirect=${window.location.href}`;
-const response = await fetch("%(aipipe)s/openai/v1/chat/completions", {
-method: "POST",
-headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-body: JSON.stringify({
-model: "small",
-messages: [{ role: "user", content: "What is 2 + 2?" }],
-}),
-}).then((r) => r.json());
-console.log(response);
-window.response = response;
 </script>"""
 DAY = 86_400
 
@@ -176,26 +161,70 @@ def test_a_page_in_a_sandbox_gets_an_answer(visit: Visit, page: Page, app: Pages
     assert frame.evaluate("window.profile") == {"token": "opaque", "email": None}
 
 
-def test_the_seeds_page_gets_an_answer(site: Site, app: Pages, page: Page, provider: Script) -> None:
-    caller = site.server.caller()
-    app.pages["/"] = SEED % {"aipipe": site.server.url, "app": app.origin}
-    app.pages["/login"] = "<title>Sign in</title>"
-    page.goto(f"{app.origin}/")
-    page.wait_for_url(f"{app.origin}/login?redirect={app.origin}/")
+CHATS = """<!doctype html><title>An app</title>
+<script type="module">
+  import { chat } from "%s/aipipe.js";
+  window.talk = async (messages, options) => {
+    const pieces = [];
+    let cost = null;
+    try {
+      for await (const piece of chat(messages, { ...options, onCost: (told) => (cost = told) })) pieces.push(piece);
+    } catch ({ message, status, type, code }) {
+      return { pieces, cost, message, status, type, code };
+    }
+    return { pieces, cost };
+  };
+</script>"""
+Talk = Callable[..., dict[str, Any]]
 
-    usage = {"prompt_tokens": 14, "completion_tokens": 2, "total_tokens": 16}
-    message = {"role": "assistant", "content": "4"}
-    completion = {"id": "chatcmpl-1", "choices": [{"index": 0, "message": message}], "usage": usage}
-    provider.answers("POST", "/v1/chat/completions", json=completion)
-    site.server.ledger.apps.allow(caller.email, app.origin, time.time() + DAY)
-    assert site.server.ledger.apps.add_token(caller.email, app.origin, "one")
-    mine = tokens.issue(caller.email, secret=SECRET, now=time.time(), days=1, app=app.origin, jti="one")
-    site.server.secrets.add(mine)
-    page.goto(f"{app.origin}/?aipipe_token={mine}&aipipe_email={caller.email}")
-    page.wait_for_function("window.response")
-    assert page.evaluate("window.response.choices[0].message.content") == "4"
-    entry = site.server.entry(caller)
-    assert (entry.app, entry.cost) == (app.origin, 14 * 1_000 + 2 * 2_000)
+
+@pytest.fixture
+def talk(site: Site, app: Pages, page: Page, alice: Caller) -> Talk:
+    """What `chat()` gave to the app of somebody who is signed in."""
+    app.pages["/"] = CHATS % site.server.url
+    page.goto(f"{app.origin}/")
+    store(page, json.dumps({"token": alice.token, "email": alice.email}))
+    page.wait_for_function("!!window.talk")
+    return lambda *asked: page.evaluate("(asked) => talk(...asked)", list(asked))
+
+
+def test_a_chat_comes_in_pieces_and_tells_what_it_cost(talk: Talk, provider: Script, site: Site, alice: Caller) -> None:
+    provider.answers("POST", CHAT, sse=[piece("2 + 2 "), piece("= 4 \u2713"), *end()])
+    told = talk("What is 2 + 2?", {"model": "small", "temperature": 0})
+    assert told == {"pieces": ["2 + 2 ", "= 4 \u2713"], "cost": {"cost": 0.00005, "remaining": 0.09995}}
+    [request] = provider.requests
+    sent = json.loads(request.body)
+    assert sent["messages"] == [{"role": "user", "content": "What is 2 + 2?"}]
+    assert (sent["model"], sent["temperature"], sent["stream"]) == ("small", 0, True)
+    assert site.server.entry(alice).cost == COST
+
+
+def test_a_chat_takes_a_conversation_and_another_provider(talk: Talk, provider: Script) -> None:
+    provider.answers("POST", CHAT, sse=[piece("Yes."), *end()])
+    conversation = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]
+    assert talk(conversation, {"provider": "patient", "model": "small"})["pieces"] == ["Yes."]
+    assert json.loads(provider.requests[0].body)["messages"] == conversation
+
+
+def test_a_chat_that_is_refused_says_why(talk: Talk) -> None:
+    told = talk("Hello", {"model": "no-such-model"})
+    assert (told["status"], told["type"], told["code"]) == (400, "invalid_request_error", "model_price_unknown")
+    assert "no-such-model" in told["message"]
+
+
+def test_a_chat_that_breaks_off_says_so(talk: Talk, provider: Script) -> None:
+    provider.answers("POST", CHAT, sse=[piece("2 + "), DROP])
+    told = talk("What is 2 + 2?", {"model": "small"})
+    assert told["pieces"] == ["2 + "]
+    assert told["type"] == "provider_error"
+
+
+def test_a_token_that_is_refused_is_forgotten_so_that_the_next_sign_in_gets_another(talk: Talk, page: Page) -> None:
+    store(page, json.dumps({"token": "opaque", "email": EMAIL}))
+    assert talk("Hello", {"token": "another"})["status"] == 401
+    assert stored(page)["token"] == "opaque"
+    assert talk("Hello", {})["status"] == 401
+    assert stored(page) is None
 
 
 def test_the_module_may_be_imported_from_anywhere_and_is_kept_for_a_short_time(site: Site) -> None:

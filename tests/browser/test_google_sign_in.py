@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,7 +105,9 @@ def browsing(page: Page, here: str) -> Iterator[Page]:
     page.route(f"{GOOGLE}/**", play)
     yield page
     assert not said
-    assert [url for url in others if not url.startswith((f"{here}/", f"{GOOGLE}/", "data:"))] == []
+    assert [
+        url for url in others if not url.startswith((f"{here}/", f"{GOOGLE}/", "data:", "https://quiz.example.com/"))
+    ] == []
 
 
 def test_from_google_one_comes_back_signed_in_where_one_was_going(browsing: Page, here: str) -> None:
@@ -138,3 +141,16 @@ def test_going_back_and_sending_it_again_signs_nobody_in(page: Page, here: str) 
     answer = page.request.post(f"{here}/login/google", form=fields, headers={"Accept": "text/html"})
     assert answer.status == 401
     assert "was used before" in answer.text()
+
+
+def test_to_google_and_back_an_apps_address_stays_whole(browsing: Page, here: str) -> None:
+    """The hash too, which an unencoded redirect leaves on the sign-in page's own address."""
+    browsing.goto(f"{here}/login?redirect=https://quiz.example.com/a?b=%20&c#/route?d&e")
+    expect(browsing.get_by_text("to go on to https://quiz.example.com")).to_be_visible()
+    browsing.get_by_role("button", name="Sign in with Google").click()
+    expect(browsing.get_by_role("heading", level=1)).to_contain_text(
+        "https://quiz.example.com wants to use your AI Pipe"
+    )
+    browsing.route("https://quiz.example.com/**", lambda route: route.fulfill(body="An app"))
+    browsing.get_by_role("button", name="Allow").click()
+    expect(browsing).to_have_url(re.compile(r"^https://quiz\.example\.com/a\?b=%20&c&aipipe_token=\S+#/route\?d&e$"))
