@@ -47,6 +47,13 @@ def test_a_connection_is_used_again_when_its_answer_was_read_to_the_end(server: 
     assert server.accepted == 1
 
 
+def test_after_a_head_alone_the_connection_is_left_to_those_who_send_the_body_too(server: Server, pool: Pool) -> None:
+    server.plays(serve(OK), serve(OK))
+    assert read(send(pool, server, "HEAD", body=None)) == b""
+    assert read(send(pool, server)) == b"ok"
+    assert server.accepted == 2
+
+
 LAST = {
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "said so": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
