@@ -16,7 +16,7 @@ import click
 from aipipe import budgets, importing, providers, serving, settings, tokens
 from aipipe.budgets import Budget, Budgets
 from aipipe.errors import AppError, ConfigError
-from aipipe.ledger import Day, Ledger, open_ledger
+from aipipe.ledger import Day, Ledger, copying, open_ledger
 from aipipe.money import show
 from aipipe.pricing import Prices
 from aipipe.providers import Registry
@@ -104,6 +104,41 @@ def import_(source: str) -> None:
     click.echo(f"Rows       {did.rows}, {dollars(did.total)}")
     click.echo(f"Added      {did.added}, {dollars(did.amount)}")
     click.echo(f"Unchanged  {did.rows - did.added}")
+
+
+@main.command()
+@click.argument("url")
+def migrate(url: str) -> None:
+    """Copy the ledger from SQLite into the empty PostgreSQL database at URL.
+
+    Stop AI Pipe first. If this is broken off nothing was copied, and it can be run again.
+    """
+    config = configuration()
+    for table, rows in copying(config["AIPIPE_DATABASE_URL"], url):
+        click.echo(f"{table:<16} {rows:>12,} rows")
+    with closing(open_ledger(url)) as ledger:
+        spent = sum(total.cost for total in ledger.totals(["date"], date.min, date.max))
+        click.echo(
+            f"Spent            {dollars(spent):>12} in all; the books {'' if ledger.balanced() else 'do not '}balance"
+        )
+    click.echo("Now set AIPIPE_DATABASE_URL to that address, and start AI Pipe.")
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(31, budgets.MAX_DAYS), help="Sooner or later [default: KEEP_ENTRIES_DAYS].")
+def prune(days: int | None) -> None:
+    """Sum up entries that are older than KEEP_ENTRIES_DAYS: what was spent on each day, on which model, stays.
+
+    May run beside a server, be stopped at any time, and run again.
+    """
+    config = configuration()
+    days = days or config["KEEP_ENTRIES_DAYS"]
+    if days is None:
+        raise click.ClickException("KEEP_ENTRIES_DAYS is not set, so entries are kept for ever. Set it, or use --days.")
+    with closing(open_ledger(config["AIPIPE_DATABASE_URL"])) as ledger:
+        folded = ledger.pruning.fold(time.time() - days * 86_400)
+        click.echo(f"Summed up  {folded} entries older than {days} days")
+        click.echo(f"Balanced   {'yes' if ledger.balanced() else 'no'}")
 
 
 @main.command()

@@ -82,6 +82,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "METRICS_TOKEN", casts.secret, None, "turns `/metrics` on for Prometheus, which sends it as its bearer token"
     ),
+    Setting("KEEP_ENTRIES_DAYS", casts.whole(31, 36_500), None, "days after which `aipipe prune` sums entries up"),
     Setting("MAX_BODY_BYTES", casts.whole(1, 2**40), 26_214_400, "largest request body (413 above)"),
     Setting("QUEUE_SECONDS", casts.seconds, 20, "how long a request waits in line for money that others hold"),
     Setting("CLIENT_TIMEOUT", casts.seconds, 60, "seconds that a caller may take for more of a body, or of an answer"),

@@ -14,6 +14,7 @@ NAMES = {
     "stream": "benchmarks.chat:stream",
     "streams": "benchmarks.crowd:run",
     "similarity": "benchmarks.similarity:run",
+    "ledger": "benchmarks.ledger:run",
     "start": "benchmarks.start:serve",
     "first-run": "benchmarks.start:first_run",
     "peers": "benchmarks.peers:run",

@@ -255,7 +255,7 @@ def test_an_unknown_database_is_refused_without_its_password(url: str) -> None:
 
 # kill -9 in the middle of a transaction
 
-STATEMENTS = 11  # of a request from its admission to its settlement, with what begins and ends transactions
+STATEMENTS = 13  # of a request from its admission to its settlement, with what begins and ends transactions
 Outcome = tuple[str, int]  # the last that the worker said, and how it ended
 
 

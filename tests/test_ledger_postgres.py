@@ -235,7 +235,7 @@ def test_a_worker_of_another_machine_is_dead_when_its_lock_is_missing_for_a_whil
 def test_a_text_may_hold_what_postgresql_can_not_keep(ledger: Ledger) -> None:
     settle(ledger, hold(ledger, model="a\0b"), answer_id="%s ? {}\0")
     entry = ledger.entries(ALICE)[0]
-    assert (entry.model, entry.answer_id) == ("ab", "%s ? {}")
+    assert (entry.model, entry.answer_id) == ("a\ufffdb", "%s ? {}\ufffd")
 
 
 def test_emails_are_sorted_as_in_sqlite_whatever_the_database_s_language(ledger: Ledger) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from aipipe.errors import ConfigError
 from aipipe.ledger.apps import Handed
 from aipipe.ledger.database import Database
@@ -43,6 +46,7 @@ __all__ = [
     "Total",
     "Usages",
     "Wait",
+    "copying",
     "open_database",
     "open_ledger",
 ]
@@ -76,10 +80,23 @@ def open_database(url: str) -> Database:
     )
 
 
+def copying(source: str, target: str) -> Iterator[tuple[str, int]]:
+    """Copies a ledger from SQLite into PostgreSQL: see `migrating.migrate`."""
+    with _driver():
+        from aipipe.ledger.migrating import migrate
+    return migrate(source, target)
+
+
 def _postgresql(url: str) -> Database:
+    with _driver():
+        from aipipe.ledger.postgres import Postgres
+    return Postgres(url)
+
+
+@contextmanager
+def _driver() -> Iterator[None]:
     """A driver that few need is imported only by who does, and may be missing."""
     try:
-        from aipipe.ledger.postgres import Postgres
+        yield
     except ImportError:
         raise ConfigError("PostgreSQL needs a driver: `pip install -c constraints.txt -e '.[postgres]'`.") from None
-    return Postgres(url)

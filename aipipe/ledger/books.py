@@ -9,10 +9,13 @@ from statistics import median
 from typing import Any
 
 from aipipe.ledger.database import Database, Execute
+from aipipe.ledger.schema import ROLLUPS
 from aipipe.ledger.types import Column, Day, Entry, Grant, Hold, Pace, Purpose, Total, Usages
 
 PURPOSE = "email, app, provider, model, endpoint"
 HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
+TOTAL = ("cost", "requests", "input_tokens", "output_tokens")
+LIKE = "email LIKE ? ESCAPE '!'"
 PAGE = 500
 ALL = 2**63 - 1
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -31,9 +34,9 @@ class Books:
     def daily(self, email: str | None, first: date, last: date) -> list[Day]:
         """Cost by person and day, both ends included, newest date first; of everybody where `email` is None."""
         rows = self._database.read(
-            "SELECT email, date, SUM(cost) FROM spend WHERE date BETWEEN ? AND ?"
+            "SELECT email, date, cost FROM spend_by_person WHERE date BETWEEN ? AND ?"
             + (" AND email = ?" if email is not None else "")
-            + " GROUP BY date, email ORDER BY date DESC, email",
+            + " ORDER BY date DESC, email",
             [first.isoformat(), last.isoformat(), *([email] if email is not None else [])],
         )
         return [Day(*row) for row in rows]
@@ -44,10 +47,7 @@ class Books:
         Each list shows the database at its own moment; nothing is locked, and nothing is open, between them.
         """
         person = " AND email = ?" if email is not None else ""
-        days = (
-            f"SELECT email, date, SUM(cost) AS cost FROM spend WHERE {{}}{person}"
-            " GROUP BY date, email ORDER BY date DESC, email LIMIT ?"
-        )
+        days = f"SELECT email, date, cost FROM spend_by_person WHERE {{}}{person} ORDER BY date DESC, email LIMIT ?"
         sql = (  # two searches of an index, wherever the page begins
             f"SELECT * FROM ({days.format('date = ? AND email > ?')}) AS same_date"
             f" UNION ALL SELECT * FROM ({days.format('date < ? AND date >= ?')}) AS older"
@@ -75,19 +75,49 @@ class Books:
         skip: int = 0,
     ) -> list[Total]:
         """Sums by the given columns, both ends included, dearest first; of one person, or of emails with `search`."""
-        where, values = ["date BETWEEN ? AND ?"], [first.isoformat(), last.isoformat()]
+        days, emails = [first.isoformat(), last.isoformat()], email is not None or bool(search)
+        needed = {*by, "date", *(["email"] if emails else [])}
+        table = next(name for name, keys in ROLLUPS.items() if needed <= set(keys))
+        where, values = ["date BETWEEN ? AND ?"], [*days]
         if email is not None:
             where, values = [*where, "email = ?"], [*values, email]
         if search:
-            literally = re.sub("([%_!])", r"!\1", search.lower())
-            where, values = [*where, "email LIKE ? ESCAPE '!'"], [*values, f"%{literally}%"]
+            # First whom it is about, in the table that has each of their days only once.
+            where.append(f"email IN (SELECT email FROM spend_by_person WHERE date BETWEEN ? AND ? AND {LIKE})")
+            values += [*days, pattern(search)]
         columns = ", ".join(by)
         rows = self._database.read(
-            f"SELECT {columns}, SUM(cost), SUM(requests), SUM(input_tokens), SUM(output_tokens) FROM spend"
+            f"SELECT {columns}, {', '.join(f'SUM({name})' for name in TOTAL)} FROM {table}"
             f" WHERE {' AND '.join(where)} GROUP BY {columns} ORDER BY SUM(cost) DESC, {columns} LIMIT ? OFFSET ?",
             [*values, limit, skip],
         )
         return [Total(tuple(row[: len(by)]), *row[len(by) :]) for row in rows]
+
+    def people(
+        self, first: date, last: date, windows: Sequence[date], *, search: str = ""
+    ) -> list[tuple[Total, bool, tuple[int, ...]]]:
+        """Everybody with `search` in their email: what they did from `first` to `last`, whether they did anything then,
+        and what they spent since each of the `windows` began.
+        """
+        between = "date BETWEEN ? AND ?"
+        sums = [f"SUM(CASE WHEN {between} THEN {name} ELSE 0 END)" for name in TOTAL]
+        active = f"MAX(CASE WHEN {between} THEN 1 ELSE 0 END)"
+        spent = ["SUM(CASE WHEN date >= ? THEN cost ELSE 0 END)"] * len(windows)
+        days = [first.isoformat(), last.isoformat()]
+        rows = self._database.read(
+            f"SELECT email, {', '.join([*sums, active, *spent])} FROM spend_by_person WHERE {between}"
+            + (f" AND {LIKE}" if search else "")
+            + " GROUP BY email",
+            [
+                *days * (len(sums) + 1),
+                *(window.isoformat() for window in windows),
+                min([first, *windows]).isoformat(),
+                date.max.isoformat(),  # without an end, SQLite would rather read all days
+                *([pattern(search)] if search else []),
+            ],
+        )
+        places = 1 + len(sums)
+        return [(Total(row[:1], *row[1:places]), bool(row[places]), row[places + 1 :]) for row in rows]
 
     def entries(self, email: str, limit: int = 100) -> list[Entry]:
         """The person's last entries, newest first."""
@@ -99,10 +129,10 @@ class Books:
         return [Entry(*row) for row in rows]
 
     def paces(self, limit: int) -> dict[str, Pace]:
-        """How each provider did in the last `limit` requests of everybody. Those without any are left out."""
+        """How each provider did in everybody's last `limit` entries, if any of these was a request to it."""
         rows = self._database.read(
-            "SELECT provider, ended, first_token, duration FROM entry WHERE ended IN ('complete', 'partial')"
-            " ORDER BY id DESC LIMIT ?",
+            "SELECT provider, ended, first_token, duration FROM entry"
+            " WHERE id > (SELECT MAX(id) FROM entry) - ? AND ended IN ('complete', 'partial')",
             [limit],
         )
         return {name: pace_of([row[1:] for row in rows if row[0] == name]) for name in {row[0] for row in rows}}
@@ -121,13 +151,20 @@ class Books:
         return [hold_of(row) for row in self._database.read(f"SELECT {HOLD} FROM hold ORDER BY id")]
 
     def balanced(self) -> bool:
-        """Whether the roll-ups equal the sums of the entries, for every person, day, provider, model and app."""
-        by = "email, date, provider, model, app"
-        entries = f"SELECT {by}, SUM(cost) FROM entry GROUP BY {by}"
-        rollups = f"SELECT {by}, cost FROM spend"
-        only_entries = f"SELECT * FROM ({entries} EXCEPT {rollups}) AS a"
-        only_rollups = f"SELECT * FROM ({rollups} EXCEPT {entries}) AS b"
-        return not self._database.read(f"{only_entries} UNION ALL {only_rollups}")
+        """Whether each roll-up equals the sums of the entries, for every person, day, provider, model and app.
+
+        Of entries that were pruned the roll-ups have kept the sums.
+        """
+        differences = []
+        for table, keys in ROLLUPS.items():
+            by = ", ".join(keys)
+            kept = f"SELECT {by}, cost FROM entry UNION ALL SELECT {by}, pruned FROM {table}"
+            entries = f"SELECT {by}, SUM(cost) FROM ({kept}) AS kept GROUP BY {by}"
+            rollups = f"SELECT {by}, cost FROM {table}"
+            differences += [
+                f"SELECT 1 FROM ({one}) AS a" for one in (f"{entries} EXCEPT {rollups}", f"{rollups} EXCEPT {entries}")
+            ]
+        return not self._database.read(" UNION ALL ".join(differences))
 
     def void_before(self, email: str) -> float | None:
         """The moment before which the person's tokens are void, if they ever reset them."""
@@ -139,9 +176,15 @@ class Books:
         self._database.read("SELECT version FROM schema_version")
 
 
+def pattern(search: str) -> str:
+    """For `LIKE`: whatever has that in it, literally."""
+    return "%" + re.sub("([%_!])", r"!\1", search.lower()) + "%"
+
+
 def spent_since(execute: Execute, email: str, since: date) -> tuple[int, str | None]:
     spent, oldest = execute(
-        "SELECT COALESCE(SUM(cost), 0), MIN(CASE WHEN cost > 0 THEN date END) FROM spend WHERE email = ? AND date >= ?",
+        "SELECT COALESCE(SUM(cost), 0), MIN(CASE WHEN cost > 0 THEN date END) FROM spend_by_person"
+        " WHERE email = ? AND date >= ?",
         [email, since.isoformat()],
     )[0]
     return int(spent), oldest

@@ -1,4 +1,4 @@
-"""Appending to the books, inside somebody's transaction: the entry, and with it the daily roll-up."""
+"""Appending to the books, inside somebody's transaction: the entry, and with it the daily roll-ups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from aipipe.ledger.database import Execute
-from aipipe.ledger.schema import MOST
+from aipipe.ledger.schema import MOST, ROLLUPS, SUMS
 from aipipe.ledger.types import Day, Ended, Entry
 
 
@@ -15,37 +15,32 @@ def bounded(cost: int) -> int:
     return max(-MOST, min(MOST, cost))
 
 
+def adding(table: str, keys: tuple[str, ...]) -> str:
+    """The statement that adds to a roll-up, the same for every entry."""
+    sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in SUMS)
+    return (
+        f"INSERT INTO {table} ({', '.join((*keys, *SUMS))}) VALUES ({', '.join('?' * (len(keys) + len(SUMS)))})"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sums}"
+    )
+
+
+ADD = {table: adding(table, keys) for table, keys in ROLLUPS.items()}
+
+
 def append(execute: Execute, entry: Entry) -> None:
     columns = asdict(entry)
     places = ", ".join("?" * len(columns))
     execute(f"INSERT INTO entry ({', '.join(columns)}) VALUES ({places})", list(columns.values()))
-    request = 1 if entry.ended in ("complete", "partial") else 0
-    execute(
-        "INSERT INTO spend (email, date, provider, model, app, cost, input_tokens, output_tokens, cached_tokens,"
-        " requests) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (email, date, provider, model, app) DO UPDATE SET cost = spend.cost + excluded.cost,"
-        " input_tokens = spend.input_tokens + excluded.input_tokens,"
-        " output_tokens = spend.output_tokens + excluded.output_tokens,"
-        " cached_tokens = spend.cached_tokens + excluded.cached_tokens,"
-        " requests = spend.requests + excluded.requests",
-        [
-            entry.email,
-            entry.date,
-            entry.provider,
-            entry.model,
-            entry.app,
-            entry.cost,
-            entry.input_tokens,
-            entry.output_tokens,
-            entry.cached_tokens,
-            request,
-        ],
-    )
+    columns["requests"] = 1 if entry.ended in ("complete", "partial") else 0
+    for table, keys in ROLLUPS.items():
+        execute(ADD[table], [columns[name] for name in (*keys, *SUMS)])
 
 
 def adjust(execute: Execute, day: Day, now: float) -> int:
     """Makes the day's total that of `day`; returns what was added or taken off."""
-    rows = execute("SELECT COALESCE(SUM(cost), 0) FROM spend WHERE email = ? AND date = ?", [day.email, day.date])
+    rows = execute(
+        "SELECT COALESCE(SUM(cost), 0) FROM spend_by_person WHERE email = ? AND date = ?", [day.email, day.date]
+    )
     difference = bounded(day.cost) - int(rows[0][0])
     if difference:
         append(execute, _correction(day, difference, "adjusted", now))

@@ -1,4 +1,5 @@
-"""The ledger's tables, in SQL that SQLite and PostgreSQL both speak but for `{key}`, the counting key.
+"""The ledger's tables, in SQL that SQLite and PostgreSQL both speak but for `{key}`, the counting key, and
+`{clustered}`, a table that is kept in the order of its primary key.
 
 `SCHEMA` is what a new ledger gets, and how all of them are in the end. A ledger that is there already gets what it
 lacks of it by itself; whatever else is to become of its tables is an upgrade.
@@ -16,6 +17,14 @@ from aipipe.ledger.database import Execute
 MOST = 10**18
 # What a provider says of one request counts up to here: thousands of its lies must still add up.
 MOST_OF_ONE = 10**15
+
+SUMS = ("cost", "input_tokens", "output_tokens", "cached_tokens", "requests")
+# Sums of the entries by these columns, the table with the fewest rows first.
+ROLLUPS = {
+    "spend_by_model": ("date", "provider", "model", "app"),
+    "spend_by_person": ("email", "date"),
+    "spend": ("email", "date", "provider", "model", "app"),
+}
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
@@ -43,21 +52,15 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS entry_by_person ON entry (email, time)",
     "CREATE INDEX IF NOT EXISTS entry_by_answer ON entry (answer_id) WHERE answer_id <> ''",
     "CREATE INDEX IF NOT EXISTS entry_imported ON entry (email, date) WHERE ended = 'imported'",
-    """
-    CREATE TABLE IF NOT EXISTS spend (
-        email TEXT NOT NULL,
-        date TEXT NOT NULL,
-        provider TEXT NOT NULL,
-        model TEXT NOT NULL,
-        app TEXT NOT NULL,
-        cost BIGINT NOT NULL,
-        input_tokens BIGINT NOT NULL,
-        output_tokens BIGINT NOT NULL,
-        cached_tokens BIGINT NOT NULL,
-        requests BIGINT NOT NULL,
-        PRIMARY KEY (email, date, provider, model, app)
-    )""",
-    "CREATE INDEX IF NOT EXISTS spend_by_date ON spend (date DESC, email)",
+    *(
+        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{key} TEXT NOT NULL' for key in keys)},"
+        f" {', '.join(f'{column} BIGINT NOT NULL' for column in SUMS)},"
+        f" pruned BIGINT NOT NULL DEFAULT 0, PRIMARY KEY ({', '.join(keys)})) {{clustered}}"
+        for table, keys in ROLLUPS.items()
+    ),
+    # All that is asked of many people's days, so that they are read in one go.
+    "CREATE INDEX IF NOT EXISTS spend_by_person_by_date ON spend_by_person"
+    " (date DESC, email, cost, requests, input_tokens, output_tokens)",
     """
     CREATE TABLE IF NOT EXISTS hold (
         id {key},
@@ -118,8 +121,7 @@ SCHEMA = (
         jti TEXT NOT NULL
     )""",
     # The columns of the service that AI Pipe is compatible with: one line a person and day, in dollars.
-    "CREATE VIEW cost AS SELECT email, date, CAST(SUM(cost) AS DOUBLE PRECISION) / 1e9 AS cost FROM spend"
-    " GROUP BY email, date",
+    "CREATE VIEW cost AS SELECT email, date, CAST(cost AS DOUBLE PRECISION) / 1e9 AS cost FROM spend_by_person",
 )
 
 # The statements that turn a ledger of version 1 into one of version 2, and so on.

@@ -22,7 +22,7 @@ from aipipe.ledger.workers import FileWorker
 
 T = TypeVar("T")
 NAMES = "SELECT name FROM sqlite_master"
-DIALECT = {"{key}": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+DIALECT = {"{key}": "INTEGER PRIMARY KEY AUTOINCREMENT", "{clustered}": "WITHOUT ROWID"}
 
 
 class SQLite:

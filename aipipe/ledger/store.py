@@ -17,6 +17,7 @@ from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_sin
 from aipipe.ledger.database import Database, Execute
 from aipipe.ledger.entries import append, bounded
 from aipipe.ledger.failures import Failures
+from aipipe.ledger.pruning import Pruning
 from aipipe.ledger.schema import MOST_OF_ONE
 from aipipe.ledger.types import Day, Ended, Entry, Funds, Grant, Hold, Purpose, Settled, Usages, Wait
 from aipipe.ledger.visits import Visits
@@ -35,6 +36,7 @@ class Ledger(Books):
         self._clock = clock
         self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
+        self.pruning = Pruning(database)
         self.apps = Apps(database, clock)
         self.booked: Callable[[Entry], None] = lambda _entry: None  # told what every request here was charged
         try:

@@ -14,7 +14,7 @@ from aipipe.errors import NotAllowed, NotAuthenticated
 from aipipe.ledger import Total
 from aipipe.ledger.types import Column
 from aipipe.money import brief, show
-from aipipe.people import ORDERS, Person, everybody, gathered
+from aipipe.people import ORDERS, Person, everybody
 from aipipe.providers import Provider
 from aipipe.services import services
 from aipipe.tokens import MAX_EMAIL_CHARACTERS, plausible_email
@@ -83,8 +83,7 @@ def dashboard() -> str:
     """Cards, a chart, people, models, apps and providers, for the days and the people that the address tells."""
     view = asked()
     first, last = shown()
-    lines = totals("email", "provider", "model", "app")  # once through the books, rather than three times
-    found = people(view, gathered(lines, 0))
+    found = people(view)
     listed = [person for person in found if person.blocked or not view.blocked]
     pages = max(1, -(-len(listed) // PEOPLE))
     page = min(view.page, pages)
@@ -105,8 +104,8 @@ def dashboard() -> str:
         pages=pages,
         stranger=stranger(view),
         first_row=(page - 1) * PEOPLE + 1,
-        models=gathered(lines, 1, 2),
-        apps=gathered(lines, 3),
+        models=totals("provider", "model"),
+        apps=totals("app"),
         most=MOST,
         providers=health(),
         latest=LATEST,
@@ -118,7 +117,7 @@ def people_sheet() -> Response:
     """The page's people, all of them, with what is left of their budgets."""
     view = asked()
     columns = ("email", "budget_spent", "budget_limit", "budget_days", "blocked")
-    rows = [row(person) for person in people(view, totals("email")) if person.blocked or not view.blocked]
+    rows = [row(person) for person in people(view) if person.blocked or not view.blocked]
     return sheet("aipipe-people.csv", columns, rows)
 
 
@@ -150,8 +149,8 @@ def asked() -> View:
     )
 
 
-def people(view: View, spending: Sequence[Total]) -> list[Person]:
-    found = everybody(services().ledger, services().budgets, spending, shown()[1], search=view.q)
+def people(view: View) -> list[Person]:
+    found = everybody(services().ledger, services().budgets, *shown(), search=view.q)
     return sorted(found, key=ORDERS[view.sort])
 
 
