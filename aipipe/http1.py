@@ -130,7 +130,8 @@ class Incoming:
         self._keep = lasts and "close" not in told.get("connection", "").lower()
         length, coding = told.get("content-length", ""), told.get("transfer-encoding", "").lower()
         if self._bodiless or self.status in (204, 304):
-            self._keep = self._keep and not self._bodiless  # some send the body all the same: it would be the next answer
+            # Some send the body all the same, and it would be the next answer.
+            self._keep = self._keep and not self._bodiless
             return self._end()
         if coding.endswith("chunked"):
             self._chunked, self._step = True, Incoming._size
