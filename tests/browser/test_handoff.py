@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from conftest import MakeApp
 from documented import ROOT, code
 from e2e.answers import COST, answer, end, piece
 from e2e.conftest import Script, Site, running
@@ -20,6 +22,7 @@ from fake_provider import Gate
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playwright.sync_api import BrowserContext, Page, expect
+from werkzeug.serving import make_server
 
 from browser.pages import Pages
 
@@ -259,6 +262,27 @@ def test_a_sign_in_that_fails_says_why_and_can_be_tried_again(site: Site, app: P
     expect(page).to_have_url(f"{app.origin}/")
     page.reload()
     remember(site, kept(page)["token"])
+
+
+def test_signing_in_leads_straight_on_to_an_app_that_was_allowed(make_app: MakeApp, app: Pages, page: Page) -> None:
+    """By three redirects behind one form, which browsers hold against the policy of the form's page."""
+    flask = make_app(dev=True, AIPIPE_PUBLIC_URL=None)
+    flask.extensions["aipipe"].ledger.apps.allow("alice@example.com", app.origin, time.time() + 60)
+    server = make_server("127.0.0.1", 0, flask, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    here = f"http://127.0.0.1:{server.server_port}"
+    app.pages["/"] = ASKS % (here, here)
+    try:
+        page.goto(f"{app.origin}/?a&b=%20#/route?c&d")
+        page.get_by_label("Email").fill("alice@example.com")
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_function("localStorage.getItem('aipipe')")
+        expect(page).to_have_url(f"{app.origin}/?a&b=%20#/route?c&d")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 # Others
