@@ -54,7 +54,7 @@ def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: 
     kept = [
         (name, value)
         for name, value in caller
-        if name.lower() not in left and not name.lower().startswith(("x-forwarded-", "cf-", "sec-"))
+        if (plain := name.lower()) not in left and not plain.startswith(("x-forwarded-", "cf-", "sec-"))
     ]
     return [*kept, *credentials.items(), ("Accept-Encoding", "identity")]
 
@@ -70,8 +70,8 @@ def answer_headers(provider: Headers, *, shared: bool) -> Headers:
     return [
         (RENAMED.get(name.lower(), name), value)
         for name, value in provider
-        if name.lower() not in left
-        and not name.lower().startswith(("access-control-", "x-aipipe-"))
+        if (plain := name.lower()) not in left
+        and not plain.startswith(("access-control-", "x-aipipe-"))
         and SENDABLE.fullmatch(f"{name}:{value}")
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeApp
-from fake_provider import DROP, FakeProvider
+from fake_provider import DROP, FakeProvider, Gate
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -173,11 +173,13 @@ def test_an_answer_that_breaks_off_is_charged_and_says_so(
 
 
 def test_one_who_leaves_finds_what_the_beginning_cost(app: Flask, alice: FlaskClient, provider: FakeProvider) -> None:
-    provider.answers("POST", CHAT, sse=chunks("Once", " upon a time"))
+    once, *rest = chunks("Once", " upon a time")
+    provider.answers("POST", CHAT, sse=[once, Gate("the rest"), *rest])
     answer = alice.post("/playground/chat", json=HELLO, buffered=False)
     pieces = iter(answer.response)
     first = next(piece for piece in pieces if piece)
     answer.close()
+    provider.release("the rest")
     found = json.loads(first.partition(b"data: ")[2].partition(b"\n\n")[0])
     assert found["id"] == "chatcmpl-1"
     told = alice.post("/playground/stopped", json={"id": found["id"], "text": "*Once*"}).json

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from aipipe.ledger.database import Execute
 from aipipe.ledger.schema import MOST, ROLLUPS, SUMS
 from aipipe.ledger.types import Day, Ended, Entry
+
+COLUMNS = tuple(Entry.__dataclass_fields__)
+INSERT = f"INSERT INTO entry ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 
 def bounded(cost: int) -> int:
@@ -28,9 +30,8 @@ ADD = {table: adding(table, keys) for table, keys in ROLLUPS.items()}
 
 
 def append(execute: Execute, entry: Entry) -> None:
-    columns = asdict(entry)
-    places = ", ".join("?" * len(columns))
-    execute(f"INSERT INTO entry ({', '.join(columns)}) VALUES ({places})", list(columns.values()))
+    columns = {column: getattr(entry, column) for column in COLUMNS}
+    execute(INSERT, list(columns.values()))
     columns["requests"] = 1 if entry.ended in ("complete", "partial") else 0
     for table, keys in ROLLUPS.items():
         execute(ADD[table], [columns[name] for name in (*keys, *SUMS)])

@@ -6,6 +6,7 @@ writing, `BEGIN IMMEDIATE` fails at once and is tried again after a sleep that l
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -30,6 +31,7 @@ class SQLite:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
+        self._file = str(self._path)
         self._folder = Path(f"{self._path}-workers")
         self._lock = threading.Lock()
         if Path(f"{self._path}-wal").exists() and not self._path.exists():
@@ -61,7 +63,7 @@ class SQLite:
     def _where(self) -> tuple[int, int] | None:
         """What tells the file that has our path now from every other."""
         try:
-            found = self._path.stat()
+            found = os.stat(self._file)  # noqa: PTH116 - at every transaction, and three times as quick as a Path's
         except OSError:
             return None
         return found.st_dev, found.st_ino

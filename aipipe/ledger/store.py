@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -143,12 +142,12 @@ class Ledger(Books):
         """
 
         charged = max(0, min(MOST_OF_ONE, cost))
-        entry = self._entry(hold, cost=charged, usages=usages, status=status, ended=ended, answer_id=answer_id)
+        entry = self._entry(hold, charged, usages, status, ended, answer_id, first_token)
 
         def work(execute: Execute) -> Settled | None:
             if not execute("DELETE FROM hold WHERE id = ? RETURNING id", [hold.id]):
                 return None
-            append(execute, replace(entry, first_token=first_token))
+            append(execute, entry)
             cap_left = self.apps.charge(execute, hold, charged)
             first = since or date.fromisoformat(day_of(hold.created))
             return Settled(charged, spent_since(execute, hold.purpose.email, first)[0], cap_left)
@@ -158,18 +157,34 @@ class Ledger(Books):
             self.booked(entry)
         return settled
 
-    def _entry(self, hold: Hold, *, cost: int, usages: Usages, status: int, ended: Ended, answer_id: str) -> Entry:
-        now = self._clock()
+    def _entry(
+        self,
+        hold: Hold,
+        cost: int,
+        usages: Usages,
+        status: int,
+        ended: Ended,
+        answer_id: str = "",
+        first_token: int | None = None,
+    ) -> Entry:
+        now, purpose = self._clock(), hold.purpose
         return Entry(
             time=now,
             date=day_of(hold.created),
-            **asdict(hold.purpose),
-            **{name: max(0, min(MOST_OF_ONE, tokens)) for name, tokens in asdict(usages).items()},
+            email=purpose.email,
+            app=purpose.app,
+            provider=purpose.provider,
+            model=purpose.model,
+            endpoint=purpose.endpoint,
+            input_tokens=max(0, min(MOST_OF_ONE, usages.input_tokens)),
+            output_tokens=max(0, min(MOST_OF_ONE, usages.output_tokens)),
+            cached_tokens=max(0, min(MOST_OF_ONE, usages.cached_tokens)),
             cost=cost,
             status=status,
             ended=ended,
             answer_id=answer_id[:200],
             duration=min(2**31 - 1, max(0, round((now - hold.created) * 1000))),
+            first_token=first_token,
         )
 
     def sweep(self) -> int:
@@ -192,7 +207,7 @@ class Ledger(Books):
                 return bool(rows), None
             hold = hold_of(rows[0][1:])
             cost, usages = hold.grant.estimate, hold.grant.usages
-            entry = self._entry(hold, cost=cost, usages=usages, status=0, ended="partial", answer_id="")
+            entry = self._entry(hold, cost, usages, status=0, ended="partial")
             append(execute, entry)
             self.apps.charge(execute, hold, cost)
             return True, entry

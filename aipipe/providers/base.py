@@ -109,8 +109,8 @@ class Provider:
         """The header in which this provider reads a key, the operator's or a caller's own."""
         return {"Authorization": f"Bearer {key}"}
 
-    def shared_headers(self, public_url: str) -> dict[str, str]:  # noqa: ARG002 - for those who tell it on
-        """What goes upstream for a caller who uses the operator's key, at the AI Pipe that users see at `public_url`.
+    def shared_headers(self, public_url: Callable[[], str]) -> dict[str, str]:  # noqa: ARG002 - for those who tell it on
+        """What goes upstream for a caller who uses the operator's key, at the AI Pipe that users see at `public_url()`.
 
         Raises:
             NotConfigured: the operator has given no key.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aipipe.formats import Chat
@@ -15,7 +16,7 @@ class OpenAI(Provider):
 
     organization: str | None = None
 
-    def shared_headers(self, public_url: str) -> dict[str, str]:
+    def shared_headers(self, public_url: Callable[[], str]) -> dict[str, str]:
         own = {"OpenAI-Organization": self.organization} if self.organization else {}
         return {**super().shared_headers(public_url), **own}
 

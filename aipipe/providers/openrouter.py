@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property, partial
@@ -19,9 +20,9 @@ from aipipe.usage_parsing import Usage
 
 @dataclass(frozen=True)
 class OpenRouter(Provider):
-    def shared_headers(self, public_url: str) -> dict[str, str]:
+    def shared_headers(self, public_url: Callable[[], str]) -> dict[str, str]:
         """Requests are told to come from this AI Pipe: https://openrouter.ai/docs/app-attribution."""
-        return {**super().shared_headers(public_url), "HTTP-Referer": public_url, "X-Title": "AI Pipe"}
+        return {**super().shared_headers(public_url), "HTTP-Referer": public_url(), "X-Title": "AI Pipe"}
 
     @cached_property
     def listed(self) -> Kept[dict[str, JSON]]:

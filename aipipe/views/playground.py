@@ -67,7 +67,7 @@ def chat() -> Response:
     guards.funded(user)
     upstream = {**conversation.request(endpoint, talk), "stream": True}
     headers = HEADERS + (list(VERSION.items()) if isinstance(endpoint.format, Messages) else [])
-    credentials = provider.shared_headers(services().public_url())
+    credentials = provider.shared_headers(services().public_url)
     assert endpoint.format  # noqa: S101 - by which it was found
     reply = calling.meter(
         services(),

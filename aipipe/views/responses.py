@@ -122,8 +122,10 @@ def allow_every_origin(answer: Response) -> Response:
 
     Our own pages are for nobody else's scripts: they may show a token.
     """
+    told = {name.lower() for name, _ in answer.headers}
     for name, value in SAFE.items():
-        answer.headers.setdefault(name, value)
+        if name.lower() not in told:
+            answer.headers.add(name, value)
     if request.is_secure:
         answer.headers["Strict-Transport-Security"] = HSTS
     if answer.mimetype == "text/html" and request.blueprint not in OTHERS:

@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from flask import Flask, Response, current_app, g, redirect, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, current_app, g, redirect, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from aipipe import redirects
 from aipipe.errors import NotAuthenticated
@@ -21,6 +21,10 @@ SESSION_DAYS = 30
 
 class Cookies(SecureCookieSessionInterface):
     """Signed, not readable by scripts, sent to this host alone; `__Host-` where browsers allow that, on https."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Without a cookie there is nothing to verify: so it is with every call of an API."""
+        return super().open_session(app, request) if request.cookies else self.session_class()
 
     def get_cookie_name(self, app: Flask) -> str:  # noqa: ARG002
         return "__Host-aipipe" if request.is_secure else "aipipe"

@@ -57,7 +57,7 @@ def sender(provider: Provider, credential: str) -> Send:
         return lambda body: on_own_key(provider, headers, body)
     identity = guards.identified(credential)
     guards.funded(identity)
-    headers = request_headers(HEADERS, provider.shared_headers(services().public_url()), shared=True)
+    headers = request_headers(HEADERS, provider.shared_headers(services().public_url), shared=True)
     return metered(provider, headers, identity)
 
 
