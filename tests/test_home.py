@@ -55,9 +55,17 @@ def known(app: Flask) -> FlaskClient:
 
 def test_home_has_lines_to_paste_with_this_instances_address(app: Flask, lists: None) -> None:
     page = html.unescape(known(app).get("/", base_url="http://localhost:8787").text)
-    assert 'import { getProfile } from "http://localhost:8787/aipipe.js";' in page
-    assert "`http://localhost:8787/login?redirect=${location.href}`" in page
+    assert 'import { signIn, chat } from "http://localhost:8787/aipipe.js";' in page
+    assert '{ provider: "openai", model: "gpt-4.1-nano" }' in page
     assert "export OPENAI_BASE_URL=http://localhost:8787/openai/v1" in page
+
+
+def test_the_lines_name_a_provider_that_has_its_key(make_app: MakeApp, provider: FakeProvider) -> None:
+    provider.answers("GET", "/api/v1/models", json={"data": []}, times=None)
+    keys = {**OPENAI_ALONE, "OPENAI_API_KEY": None, "OPENROUTER_API_KEY": "sk-or-operator"}
+    page = html.unescape(known(make_app(**keys)).get("/", base_url="http://localhost:8787").text)
+    assert "/openrouter/v1\n" in page
+    assert '{ provider: "openrouter", model: "openai/gpt-4.1-nano" }' in page
 
 
 def test_home_tells_what_is_offered_and_to_whoever_is_signed_in_their_budget(app: Flask, lists: None) -> None:

@@ -220,7 +220,7 @@ const clicks = {
   "#code": showCode,
   "[data-edit]": (button) => running || edit(turns.find(({ element }) => element.contains(button))),
   "[data-again]": () => running || answer(),
-  "[data-try]": (button) => ((prompt.value = button.textContent), prompt.focus()),
+  "[data-try]": (button) => ((prompt.value = button.textContent), prompt.focus(), send()),
   "[data-close]": (button) => button.closest("dialog").close(),
 };
 document.addEventListener("click", ({ target }) => {

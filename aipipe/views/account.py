@@ -15,6 +15,7 @@ from aipipe.views.responses import page
 
 bp = Blueprint("account", __name__)
 
+EXAMPLES = {"openai": "gpt-4.1-nano", "openrouter": "openai/gpt-4.1-nano"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FORWARDED = ("forwarded", "via", "x-real-ip", "x-forwarded-")  # what such headers begin with
 
@@ -89,6 +90,8 @@ def hostname() -> str | None:
 
 def example() -> dict[str, str]:
     """A provider that works here, and a model of it, for the lines to paste."""
-    if services().dev and "local" in services().providers:
+    providers = services().providers
+    if services().dev and "local" in providers:
         return {"provider": "local", "model": "smollm2-135m"}
-    return {"provider": "openai", "model": "gpt-4.1-nano"}
+    name = next((name for name in EXAMPLES if name in providers and providers[name].key), "openai")
+    return {"provider": name, "model": EXAMPLES[name]}

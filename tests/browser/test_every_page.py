@@ -302,6 +302,20 @@ def test_the_keyboard_alone_gets_a_token_chats_and_looks_at_what_was_spent(
     expect(watched.get_by_label("A token for")).to_be_visible()
 
 
+def test_from_the_first_page_three_clicks_lead_to_lines_with_ones_token_in_them(watched: Page, site: Site) -> None:
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    watched.goto(site.server.url)
+    watched.get_by_role("button", name="Get your token").click()
+    watched.get_by_label("Email").fill(NEW)
+    watched.get_by_role("button", name="Sign in").click()
+    watched.locator("pre").get_by_role("button", name="Copy").click()
+    expect(watched.get_by_role("button", name="Copied")).to_be_visible()
+    assert f"export OPENAI_API_KEY={watched.locator('#token').input_value()}\n" in watched.evaluate(
+        "navigator.clipboard.readText()"
+    )
+    expect(watched.locator("pre")).to_contain_text("export OPENAI_API_KEY=your-token")  # for who looks over a shoulder
+
+
 def press(page: Page, role: Any, name: str) -> None:
     """Walks to something by the Tab key, and presses Enter."""
     walk(page, page.get_by_role(role, name=name, exact=True).first)

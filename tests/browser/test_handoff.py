@@ -38,7 +38,8 @@ PRICES |= {"openrouter/openai/gpt-4o-mini": {"input_mtok": 1, "output_mtok": 2}}
 @pytest.fixture(scope="module")
 def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     provider = Script()
-    providers = {"local": {"base": provider.url}, "openrouter": {"base": f"{provider.url}/api"}}
+    providers = {name: {"base": provider.url} for name in ("local", "openai")}
+    providers["openrouter"] = {"base": f"{provider.url}/api"}
     settings = {"AIPIPE_PROVIDERS": providers, "AIPIPE_PRICES": PRICES, "OPENROUTER_API_KEY": "operators-own-key"}
     with running(tmp_path_factory.mktemp("handoff"), provider, **settings) as site:
         yield site
@@ -193,6 +194,20 @@ def test_the_pages_in_the_readme_get_their_answers(site: Site, app: Pages, page:
     site.provider.answers("POST", CHAT["local"], sse=[piece("It is "), piece("4."), *end()])
     app.pages["/"] = streams
     page.goto(f"{app.origin}/")  # remembered: no question
+    expect(page.locator("#answer")).to_have_text("It is 4.")
+    remember(site, kept(page)["token"])
+
+
+@pytest.mark.usefixtures("alice")
+def test_the_lines_of_the_first_page_work_as_they_are_copied(site: Site, app: Pages, page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(site.server.url)
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    site.provider.answers("POST", "/v1/chat/completions", sse=[piece("It is "), piece("4."), *end()])
+    app.pages["/"] = page.evaluate("navigator.clipboard.readText()")
+    page.goto(f"{app.origin}/")
+    allow(page, app, site)
     expect(page.locator("#answer")).to_have_text("It is 4.")
     remember(site, kept(page)["token"])
 

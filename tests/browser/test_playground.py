@@ -144,6 +144,20 @@ def test_an_answer_streams_then_becomes_html_and_shows_what_the_ledger_says(
     expect(chat.locator("body")).to_contain_text(COST)
 
 
+def test_from_the_first_page_three_clicks_lead_to_an_answer(
+    quiet: Page, site: Site, provider: Script, alice: Caller
+) -> None:
+    provider.answers("GET", "/v1/models", json=LIST, times=None)
+    quiet.goto(site.server.url)
+    quiet.get_by_role("button", name="Try the playground").click()
+    quiet.get_by_label("Email").fill(alice.email)
+    quiet.get_by_role("button", name="Sign in").click()
+    choose(quiet, "openai / small")  # the one that is chosen already may think for long
+    provider.answers("POST", CHAT, sse=chunks("Money that grows."))
+    quiet.get_by_role("button", name="Explain compound interest").click()
+    expect(answers(quiet)).to_contain_text("Money that grows.")
+
+
 def test_stopping_hangs_up_keeps_what_was_written_and_tells_its_cost(
     chat: Page, site: Site, provider: Script, alice: Caller
 ) -> None:
