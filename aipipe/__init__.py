@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aipipe import budgets, fetching, providers, settings, upstream
+from aipipe import budgets, fetching, providers, settings, spans, upstream
 from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
@@ -17,6 +17,7 @@ from aipipe.metrics import Metrics
 from aipipe.pacing import Paced
 from aipipe.pricing import Prices
 from aipipe.services import Services
+from aipipe.spans import Spans
 from aipipe.throttle import Throttle
 from aipipe.views import (
     account,
@@ -54,7 +55,8 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         ConfigError: a setting can't be used; the message says what to write instead.
         LedgerUnavailable: the ledger can't be opened.
     """
-    config = settings.load(os.environ if environ is None else environ, dev=dev)
+    variables = os.environ if environ is None else environ
+    config = settings.load(variables, dev=dev)
 
     app = Flask(__name__)
     app.secret_key = config["AIPIPE_SECRET"]
@@ -78,11 +80,12 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
     counts = Metrics(config["INSTANCE_FOLDER"] / "metrics", ledger) if config["METRICS_TOKEN"] else None
+    traced = Spans(variables) if spans.wanted(variables) else None
     metering = Metering(
         ledger,
         patience=config["QUEUE_SECONDS"],
         request_limit=config["REQUEST_TIMEOUT"],
-        observers=[counts] if counts else [],
+        observers=[one for one in (counts, traced) if one],
     )
     metering.sweep()
     throttle = Throttle(ledger.visits, redis=config["AIPIPE_REDIS_URL"])

@@ -174,7 +174,7 @@ class Charge:
         self.grant = hold.grant
         self._ledger, self._keeper, self._hold = ledger, keeper, hold
         self._limit, self._since = budget.limit, since
-        self.sight = Sight(observers, present(), call.provider.name, call.model)
+        self.sight = Sight(observers, present(), call)
 
     def failed(self, status: int, message: str) -> None:
         """The provider refused the operator, or broke; `message` is a sentence of ours. It changes nothing else."""
@@ -208,8 +208,7 @@ class Charge:
             )
 
         settled = self._keeper.carry_out(book)
-        self.sight.cost = settled.cost if settled else cost
-        self.sight.ends(ended)
+        self.sight.settles(settled.cost if settled else cost, usages, reading, ended)
         if not settled:
             return None
         left = self._limit - settled.spent

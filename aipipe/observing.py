@@ -11,7 +11,12 @@ import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aipipe.formats import Reading
+    from aipipe.ledger import Usages
+    from aipipe.providers import Call
 
 # Short and plain, and no key of a provider: AI Pipe's own tokens are longer.
 SANE = re.compile(r"(?!sk-|AIza)[A-Za-z0-9._:=-]{1,64}", re.ASCII)
@@ -27,9 +32,11 @@ class Request:
 
     `cost` is in nanodollars, `first_byte` in milliseconds until the head of our answer leaves, `first_token` in
     milliseconds from when the provider was asked until its stream says something; `ended` is an entry's, or `released`.
+    `trace` has the caller's headers of https://www.w3.org/TR/trace-context/.
     """
 
     id: str = field(default_factory=make_id)
+    trace: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     email: str | None = None
     provider: str | None = None
@@ -64,18 +71,28 @@ def since(moment: float) -> int:
 
 @dataclass(slots=True)
 class Sight:
-    """One call of a provider, from its admission until its charge is resolved. `first_byte` is in seconds."""
+    """One call of a provider, from its admission until its charge is resolved.
+
+    `started` is in nanoseconds of the wall clock, `first_byte` in seconds; `error` is what the provider failed with.
+    """
 
     observers: Sequence[Observer]
     request: Request
-    provider: str
-    model: str
+    call: Call
+    started: int = field(default_factory=time.time_ns)
     sent: float = field(default_factory=time.monotonic)
     streams: bool = False
     first_byte: float | None = None
     first_token: int | None = None
+    error: int | None = None
     cost: int = 0
+    usages: Usages | None = None
+    reading: Reading | None = None
     ended: str = ""
+
+    @property
+    def provider(self) -> str:
+        return self.call.provider.name
 
     def answers(self, *, streams: bool) -> None:
         """The head of its answer is here."""
@@ -89,14 +106,19 @@ class Sight:
 
     def fails(self, status: int) -> None:
         """The provider refused the operator, or broke."""
-        self.request.error = "provider_error"
+        self.error, self.request.error = status, "provider_error"
         for observer in self.observers:
             observer.fails(self, status)
+
+    def settles(self, cost: int, usages: Usages, reading: Reading, how: str) -> None:
+        """It is charged; cost in nanodollars."""
+        self.cost, self.usages, self.reading = cost, usages, reading
+        self.ends(how)
 
     def ends(self, how: str) -> None:
         """Its charge is resolved; a request with several calls has their costs together."""
         self.ended = self.request.ended = how
-        self.request.provider, self.request.model = self.provider, self.model
+        self.request.provider, self.request.model = self.provider, self.call.model
         self.request.cost = (self.request.cost or 0) + self.cost
         for observer in self.observers:
             observer.ends(self)

@@ -48,6 +48,7 @@ class Reading:
     usage: Usage | None = None
     unfinished: bool = False
     answer_id: str = ""
+    model: str = ""
     text_bytes: int = 0
     pieces: int = 0
     sound_bytes: int = 0
@@ -65,6 +66,8 @@ class Reading:
     def identify(self, answer: Mapping[str, Any]) -> None:
         if isinstance(found := answer.get("id"), str):
             self.answer_id = found
+        if isinstance(found := answer.get("model"), str):
+            self.model = found
 
 
 class Watch(Protocol):

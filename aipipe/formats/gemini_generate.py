@@ -82,6 +82,8 @@ class GenerateWatch:
         self.reading.usage = usage(answer) or self.reading.usage
         if isinstance(found := answer.get("responseId"), str):
             self.reading.answer_id = found
+        if isinstance(found := answer.get("modelVersion"), str):
+            self.reading.model = found
 
     def see(self, event: Event) -> bool:
         piece = parse(event.data)

@@ -8,6 +8,7 @@ from aipipe import observing
 from aipipe.services import services
 
 ID = "X-Request-Id"
+TRACE = ("traceparent", "tracestate")
 
 
 def init_app(app: Flask) -> None:
@@ -18,7 +19,9 @@ def init_app(app: Flask) -> None:
 
 def begin() -> None:
     """gunicorn.conf.py finds the record in the environment."""
-    request.environ["aipipe.request"] = observing.begin(request.headers.get(ID, ""))
+    request.environ["aipipe.request"] = record = observing.begin(request.headers.get(ID, ""))
+    if "traceparent" in request.headers:
+        record.trace = {name: request.headers[name] for name in TRACE if name in request.headers}
 
 
 def name(answer: Response) -> Response:
