@@ -41,14 +41,11 @@ class Call:
     ) -> None:
         self._connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE)
         self._connection.connect()
-        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: socket.socket = self._connection.sock  # the connection forgets it with its last answer's head
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own = {"Authorization": f"Bearer {caller.token}"} if caller else {}
         self._connection.request(method, target, body, {**own, **headers})
         self._response: http.client.HTTPResponse | None = None
-
-    @property
-    def socket(self) -> socket.socket:
-        return self._connection.sock
 
     @property
     def response(self) -> http.client.HTTPResponse:

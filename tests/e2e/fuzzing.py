@@ -51,7 +51,7 @@ class Agreeable(Willing):
     """Answers any path, and no path is a surprise to it."""
 
     def _next(self, request: Request) -> list[Step]:
-        with suppress(ValueError, AttributeError):
+        with suppress(ValueError, AttributeError, KeyError, TypeError, RecursionError):
             if request.path == CHAT:
                 return stream() if request.json().get("stream") else whole(answer())
             if request.path == "/v1/embeddings":
