@@ -229,7 +229,7 @@ def overview(
     size = len((config["AIPIPE_SECRET"] or "").encode())
     better = "" if size >= settings.GOOD_SECRET_BYTES else f"; better {settings.GOOD_SECRET_BYTES}"
     google = "Google" if config["GOOGLE_CLIENT_ID"] else "off; GOOGLE_CLIENT_ID turns it on"
-    database = config["AIPIPE_DATABASE_URL"].rpartition("@")[2]  # no user, no password
+    database = config["AIPIPE_DATABASE_URL"].rpartition("@")[2].partition("?")[0]  # no user, no password
     lines = [
         ("Instance", str(config["INSTANCE_FOLDER"])),
         ("Secret", f"{size} bytes{better}" if size else "missing"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -55,6 +55,16 @@ def everybody(ledger: Ledger, budgets: Budgets, first: date, today: date, *, sea
         if active or in_window:
             found.append(Person(email, total, budget, in_window))
     return found
+
+
+def gathered(totals: Iterable[Total], *places: int) -> list[Total]:
+    """Sums of `totals` by these places of their keys, dearest first."""
+    sums: dict[tuple[str, ...], list[int]] = {}
+    for total in totals:
+        into = sums.setdefault(tuple(total.key[place] for place in places), [0, 0, 0, 0])
+        for place, value in enumerate((total.cost, total.requests, total.input_tokens, total.output_tokens)):
+            into[place] += value
+    return sorted((Total(key, *values) for key, values in sums.items()), key=lambda total: (-total.cost, total.key))
 
 
 def nothing(email: str) -> Total:

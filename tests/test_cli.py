@@ -163,6 +163,30 @@ def test_check_tells_what_is_on_and_off() -> None:
     assert "hunter2" not in result.output
 
 
+def test_check_prints_no_password_of_a_database(postgres: str) -> None:
+    result = run("check", AIPIPE_DATABASE_URL=f"{postgres}?password=hunter2&sslpassword=hunter2")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert f"Ledger {postgres.rpartition('@')[2]} answers" in lines
+    assert "hunter2" not in result.output
+
+
+def test_prune_sums_up_what_is_older_than_the_setting_says() -> None:
+    spend(("alice@example.com", 0, 5))
+    with closing(open_ledger(load({"AIPIPE_SECRET": SECRET})["AIPIPE_DATABASE_URL"])) as ledger:
+        ledger._database.write(lambda execute: execute("UPDATE entry SET time = time - 40 * 86400"))
+    assert "KEEP_ENTRIES_DAYS is not set" in run("prune").stderr
+    for environ, arguments, summed_up in (
+        ({"AIPIPE_KEEP_ENTRIES_DAYS": "50"}, (), 0),
+        ({"AIPIPE_KEEP_ENTRIES_DAYS": "50"}, ("--days", "35"), 1),
+        ({"AIPIPE_KEEP_ENTRIES_DAYS": "31"}, (), 0),
+    ):
+        result = run("prune", *arguments, **environ)
+        lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+        assert lines[0].startswith(f"Summed up {summed_up} entries")
+        assert lines[1:] == ["Balanced yes"]
+    assert "$0.000000005" in run("usage").stdout
+
+
 @pytest.mark.parametrize(
     ("environ", "line"),
     [

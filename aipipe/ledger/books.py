@@ -81,10 +81,11 @@ class Books:
         where, values = ["date BETWEEN ? AND ?"], [*days]
         if email is not None:
             where, values = [*where, "email = ?"], [*values, email]
-        if search:
-            # First whom it is about, in the table that has each of their days only once.
+        if search and table == "spend":  # first whom it is about, where each of their days is only once
             where.append(f"email IN (SELECT email FROM spend_by_person WHERE date BETWEEN ? AND ? AND {LIKE})")
             values += [*days, pattern(search)]
+        elif search:
+            where, values = [*where, LIKE], [*values, pattern(search)]
         columns = ", ".join(by)
         rows = self._database.read(
             f"SELECT {columns}, {', '.join(f'SUM({name})' for name in TOTAL)} FROM {table}"

@@ -14,7 +14,7 @@ from aipipe.errors import NotAllowed, NotAuthenticated
 from aipipe.ledger import Total
 from aipipe.ledger.types import Column
 from aipipe.money import brief, show
-from aipipe.people import ORDERS, Person, everybody
+from aipipe.people import ORDERS, Person, everybody, gathered
 from aipipe.providers import Provider
 from aipipe.services import services
 from aipipe.tokens import MAX_EMAIL_CHARACTERS, plausible_email
@@ -84,6 +84,7 @@ def dashboard() -> str:
     view = asked()
     first, last = shown()
     found = people(view)
+    lines = totals("provider", "model", "app")  # once through the books, rather than twice
     listed = [person for person in found if person.blocked or not view.blocked]
     pages = max(1, -(-len(listed) // PEOPLE))
     page = min(view.page, pages)
@@ -104,8 +105,8 @@ def dashboard() -> str:
         pages=pages,
         stranger=stranger(view),
         first_row=(page - 1) * PEOPLE + 1,
-        models=totals("provider", "model"),
-        apps=totals("app"),
+        models=gathered(lines, 0, 1),
+        apps=gathered(lines, 2),
         most=MOST,
         providers=health(),
         latest=LATEST,
