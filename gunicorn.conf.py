@@ -106,6 +106,14 @@ SENTENCES = {
 }
 
 
+def refusal_id() -> str:
+    """The id of a request that the app never sees. Its connection ends with it, so it is the greenlet's only one."""
+    greenlet = gevent.getcurrent()
+    if not hasattr(greenlet, "refusal"):
+        greenlet.refusal = f"req_{os.urandom(12).hex()}"
+    return str(greenlet.refusal)
+
+
 def write_error(sock: Any, status: int, _reason: str, _message: str) -> None:
     """Refuses what the app never sees in the app's own shape. gunicorn's message quotes what was sent."""
     kind = "server_error" if status == 500 else "invalid_request_error"
@@ -115,6 +123,8 @@ def write_error(sock: Any, status: int, _reason: str, _message: str) -> None:
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
         "Connection: close",
         "Access-Control-Allow-Origin: *",
+        "Access-Control-Expose-Headers: X-Request-Id",
+        f"X-Request-Id: {refusal_id()}",
         "X-Content-Type-Options: nosniff",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
@@ -224,7 +234,7 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
         client = environ.get("REMOTE_ADDR", "")
         known = {
             "time": f"{begun:%Y-%m-%dT%H:%M:%S}.{begun.microsecond // 1000:03}Z",
-            "request_id": seen and seen.id,
+            "request_id": seen.id if seen else refusal_id(),
             "method": environ["REQUEST_METHOD"],
             "path": path_of(environ),
             "status": int((resp.status or "0").partition(" ")[0]),
@@ -246,7 +256,7 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Of a request that can't be parsed, what is wrong with it, without quoting it."""
         if msg.startswith("Invalid request from"):
-            msg = ": ".join(msg.split(": ")[:2])
+            msg = f"{refusal_id()}: " + ": ".join(msg.split(": ")[:2])
         super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:

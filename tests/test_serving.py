@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -107,6 +108,7 @@ def test_dev_serves_the_model_and_listens_on_loopback_alone(tmp_path: Path) -> N
     assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert f"http://localhost:{server.port}\n" in server.output
     assert "smollm2-135m of provider local" in server.output
+    assert "GET /healthz 200" in server.output  # a line for people, not the JSON of `aipipe serve`
 
 
 def test_dev_starts_no_model_beside_a_local_provider_of_the_users_own(
@@ -187,6 +189,9 @@ def test_logs_hold_paths_and_no_secrets_whatever_is_sent(tmp_path: Path) -> None
     assert '"method":"GET","path":"/healthz","status":200' in server.output
     assert '"method":"GET","path":"/x%0aGET%20/fake","status":404' in server.output
     assert "Invalid request from ip=127.0.0.1: Invalid HTTP header name" in server.output
+    for name in ("a bad line", "a bad header", "a long line"):
+        request_id = re.search(rb"X-Request-Id: (req_\w+)", answers[name])
+        assert request_id and f"{request_id[1].decode()}: Invalid request from" in server.output
     assert answers["scheme headers at odds"].startswith(b"HTTP/1.1 200")
     assert "GOOGLE_CLIENT_ID is not set" in server.output
 

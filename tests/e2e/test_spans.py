@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
 from e2e.calls import ask, calling
-from e2e.conftest import Script, Site, running
+from e2e.conftest import OPERATOR_KEY, PRICES, Script, Site, running
 from e2e.server import Caller, Server, eventually
 
 pytestmark = pytest.mark.e2e
@@ -113,14 +114,19 @@ def test_a_stream_that_is_left_and_a_refusal_end_their_spans_too(
 
 
 def test_a_server_that_ends_sends_what_is_left(tmp_path: Path) -> None:
-    script = Script()
-    later = {"OTEL_EXPORTER_OTLP_ENDPOINT": script.url, "OTEL_BSP_SCHEDULE_DELAY": "600000", "WEB_CONCURRENCY": "1"}
-    with running(tmp_path, script, **later) as site:
+    with closing(Script()) as script:
         script.answers("POST", "/v1/traces", headers={"Content-Type": "application/x-protobuf"}, times=None)
         script.answers("POST", CHAT, json=answer())
-        assert ask(site.server, TARGET, site.server.caller(), question()).status == 200
-        assert not exported(script)
-        with site.server.ending():
-            pass
+        later = {"OTEL_EXPORTER_OTLP_ENDPOINT": script.url, "OTEL_BSP_SCHEDULE_DELAY": "600000", "WEB_CONCURRENCY": "1"}
+        providers = {"openai": {"base": script.url}}
+        server = Server(
+            tmp_path, AIPIPE_PROVIDERS=providers, AIPIPE_PRICES=PRICES, OPENAI_API_KEY=OPERATOR_KEY, **later
+        )
+        server.start()
+        try:
+            assert ask(server, TARGET, server.caller(), question()).status == 200
+            assert not exported(script)
+        finally:
+            with server.ending():
+                pass
         assert len(exported(script)) == 1
-        site.server.start()
