@@ -76,6 +76,15 @@ def test_a_reset_voids_every_token_and_the_page_shows_a_new_one(
     assert app.test_client().get("/usage", headers={"Authorization": found[1]}).status_code == 200
 
 
+def test_a_reset_is_asked_about_once(app: Flask, alice: FlaskClient, token: Callable[[str], str]) -> None:
+    assert 'href="/login/reset"' in alice.get("/login").text
+    question = alice.get("/login/reset", headers=PAGE).text
+    assert "Every token you have stops working" in question
+    assert '<form method="post" action="/login/reset"' in question
+    assert app.test_client().get("/usage", headers={"Authorization": token(ALICE)}).status_code == 200
+    assert app.test_client().get("/login/reset").headers["Location"] == "/login?next=%2Flogin%2Freset"
+
+
 def test_signing_out_ends_the_session(alice: FlaskClient) -> None:
     alice.post("/logout", headers=OURS)
     assert "Your token" not in alice.get("/login").text

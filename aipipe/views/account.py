@@ -75,6 +75,20 @@ def sign_out() -> Response:
     return redirect("/", 303)  # type: ignore[return-value]
 
 
+@bp.get("/login/reset")
+def ask_about_reset() -> Response:
+    if session.signed_in() is None:
+        return session.sign_in_first()
+    return page(
+        "sure.html",
+        title="Reset your token?",
+        text="Every token you have stops working at once, in every app, and you get a new one. What you spent stays.",
+        button="Reset my token",
+        fields={},
+        back="/login",
+    )
+
+
 @bp.post("/login/reset")
 def reset() -> Response:
     """Makes every token of the person who is signed in void; the page then shows a new one."""

@@ -121,7 +121,8 @@ def reset() -> Response | str:
 def question(title: str, text: str, button: str, **fields: str) -> str:
     """The same form again, to be sent by somebody who is sure."""
     email = who()
-    return render_template("admin/sure.html", title=title, text=text, button=button, email=email, fields=fields)
+    fields |= {"email": email, "sure": "yes"}
+    return render_template("sure.html", title=title, text=text, button=button, fields=fields, back=path(email))
 
 
 def sure() -> bool:

@@ -124,6 +124,7 @@ VISITS = [
     Visit("/", EVE),
     Visit("/login"),
     Visit("/login", EVE),
+    Visit("/login/reset", EVE),
     Visit("/models"),
     Visit("/models?q=model&sort=price&page=3", EVE),
     Visit("/models?q=none", EVE),
