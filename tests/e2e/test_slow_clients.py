@@ -186,8 +186,12 @@ def test_a_server_that_is_asked_to_end_does_not_wait_for_idle_connections(
     with ExitStack() as stack:
         calls = [stack.enter_context(calling(server, "/healthz")) for _ in range(4)]
         assert [call.received().status for call in calls] == [200] * 4
-        with server.ending():
-            pass
+        try:
+            with server.ending():
+                pass
+        except BaseException:
+            server.kill()
+            raise
     server.check_log()
 
 
