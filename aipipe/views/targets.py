@@ -6,9 +6,9 @@ from flask import request
 
 
 def raw_query() -> str:
-    """What stands behind the first `?`, as it came. Bytes beyond ASCII, which browsers don't send, are UTF-8."""
+    """What stands behind the first `?`, as it came."""
     uri: str = request.environ["RAW_URI"]
-    return uri.partition("?")[2].encode("latin-1", "replace").decode(errors="replace")
+    return uri.partition("?")[2]
 
 
 def raw_target(segment: str) -> str:

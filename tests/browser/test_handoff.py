@@ -22,8 +22,10 @@ from fake_provider import Gate
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from playwright.sync_api import BrowserContext, Page, expect
+from test_redirects import OWN, TAKEN
 from werkzeug.serving import make_server
 
+from aipipe.redirects import read
 from browser.pages import Pages
 
 pytestmark = pytest.mark.e2e
@@ -407,6 +409,18 @@ def test_however_deep_a_redirect_is_nested_the_question_comes(
     page.goto(f"{site.server.url}/login?redirect={nested.format(site=site.server.url, app=app.origin)}")
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"{app.origin} wants to use your AI Pipe")
     assert site.server.ledger.apps.allowed(alice) == []
+
+
+def test_a_browser_reads_every_redirect_as_it_was_checked(page: Page) -> None:
+    """Its own parser finds the origin that the question named, and nothing to write otherwise."""
+    for text in TAKEN:
+        asked = read(f"redirect={text}", OWN)
+        assert asked
+        found = page.evaluate(
+            "([url, base]) => [new URL(url, base).origin, new URL(url, base).href]", [asked.target.url, OWN]
+        )
+        origin = asked.target.origin or OWN
+        assert found == [origin, origin + asked.target.rest]
 
 
 def test_a_form_of_another_site_says_yes_for_nobody(site: Site, app: Pages, page: Page, alice: str, asks: str) -> None:

@@ -170,6 +170,15 @@ class Server:
         self.callers.append(Caller(email, token))
         return self.callers[-1]
 
+    def app_of(self, caller: Caller, origin: str, *, cap: int | None = None) -> Caller:
+        """The caller through an app that they allowed to spend at most `cap` nanodollars."""
+        jti, now = tokens.new_jti(), time.time()
+        self.ledger.apps.allow(caller.email, origin, now + DAY, cap)
+        assert self.ledger.apps.add_token(caller.email, origin, jti)
+        token = tokens.issue(caller.email, secret=SECRET, now=now, days=1, app=origin, jti=jti)
+        self.secrets.add(token)
+        return Caller(caller.email, token)
+
     @staticmethod
     def signed_in(caller: Caller) -> str:
         """The cookie of a browser in which the caller has signed in."""

@@ -98,6 +98,23 @@ def test_one_persons_crowd_is_not_another_ones_trouble(server: Server, alice: Ca
     assert spent(server, bob) <= LIMIT
 
 
+def test_an_apps_crowd_never_passes_its_cap_and_leaves_the_rest_of_the_budget(server: Server) -> None:
+    dana = server.caller("dana@example.org")
+    app = server.app_of(dana, "https://quiz.example.com", cap=LIMIT)
+    answers = crowd(server, [app] * 60 + [dana], max_tokens=1_000)
+    assert kinds(answers[60:]) == {200: 1}
+    found = kinds(answers[:60])
+    assert set(found) <= {200, "budget_exceeded", "rate_limit_exceeded"}
+    assert found[200] >= 3
+    entries = server.ledger.entries(dana.email, limit=CROWD)
+    of_the_app = sum(entry.cost for entry in entries if entry.app == "https://quiz.example.com")
+    assert LIMIT / 2 < of_the_app <= LIMIT
+    [allowed] = server.ledger.apps.allowed(dana.email)
+    assert allowed.spent == of_the_app
+    left = min(float(one.headers["x-aipipe-remaining"]) for one in answers[:60] if one.status == 200)
+    assert left == (LIMIT - of_the_app) / 1e9
+
+
 def test_of_a_crowd_so_many_pass_in_a_minute_as_the_budget_says_on_all_workers_together(server: Server) -> None:
     limited = server.caller("alice@example.net")
     answers = crowd(server, [limited] * 40, max_tokens=16)
