@@ -13,7 +13,7 @@ from aipipe.catalog import Catalog
 from aipipe.google import Certificates, Google
 from aipipe.ledger import open_ledger
 from aipipe.metering import Metering
-from aipipe.metrics import Metrics
+from aipipe.metrics import build as count
 from aipipe.pacing import Paced
 from aipipe.pricing import Prices
 from aipipe.services import Services
@@ -79,7 +79,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
         )
     )
     ledger = open_ledger(config["AIPIPE_DATABASE_URL"])
-    counts = Metrics(config["INSTANCE_FOLDER"] / "metrics", ledger) if config["METRICS_TOKEN"] else None
+    counts = count(config["INSTANCE_FOLDER"] / "metrics", ledger) if config["METRICS_TOKEN"] else None
     traced = Spans(variables) if spans.wanted(variables) else None
     metering = Metering(
         ledger,

@@ -8,9 +8,10 @@ a lock tells that, which also survives a `kill -9` of all, and isn't fooled by a
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
@@ -18,19 +19,37 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import Entry, Ledger
 from aipipe.ledger.workers import FileWorker
 from aipipe.money import NANO
 from aipipe.observing import Sight
 
 PAST = "past"  # in the names of the files that have what dead workers counted
+KINDS = ("counter", "histogram", "gauge_livesum")
+ROOM = 2**18  # bytes of a file: over a thousand labelled counts
 SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 120)
 # Dollars are counted in nanodollars, whole numbers that a float holds exactly up to nine million dollars.
 COST = "aipipe_cost_nanodollars"
 
 
+log = logging.getLogger(__name__)
+
+
+def build(folder: Path, ledger: Ledger) -> Metrics | None:
+    """Metrics of this worker; `folder` is for the workers of one server. Make them after the fork.
+
+    None, with a word in the log, when there can't be any: that is no reason not to serve.
+    """
+    try:
+        return Metrics(folder, ledger)
+    except OSError as error:
+        log.error("There are no metrics until the next start: %s can't be written (%s).", folder, error.strerror)
+        return None
+
+
 class Metrics:
-    """An observer of this worker's calls. Make one after the fork; `folder` is for the workers of one server."""
+    """An observer of this worker's calls. Making one raises OSError."""
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -39,6 +58,8 @@ class Metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         self._machine, _, name = self._worker.name.rpartition("/")
         values.ValueClass = values.MultiProcessValue(lambda: name)
+        for kind in KINDS:
+            allocate(folder / f"{kind}_{name}.db")
         self._requests = counter("requests", "Answers by route and HTTP status", "route", "status")
         self._errors = counter("errors", "Refusals and failures by kind", "kind")
         self._calls = counter("calls", "Calls of providers, by how they ended", "provider", "ended")
@@ -86,17 +107,18 @@ class Metrics:
     # What it tells
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format. Raises LedgerUnavailable: how much is held stands in there."""
+        """All of it, in Prometheus' text format; without what is held while the ledger is away."""
         self.inherit()
         registry = CollectorRegistry()
         registry.register(self)
         return generate_latest(registry)
 
     def collect(self) -> Iterator[Metric]:
-        holds = self._ledger.holds()
-        yield GaugeMetricFamily("aipipe_holds", "Requests under way, of all machines of this ledger", len(holds))
-        held = sum(hold.grant.amount for hold in holds) / NANO
-        yield GaugeMetricFamily("aipipe_held_dollars", "What is set aside for them", held)
+        with suppress(LedgerUnavailable):
+            holds = self._ledger.holds()
+            yield GaugeMetricFamily("aipipe_holds", "Requests under way, of all machines of this ledger", len(holds))
+            held = sum(hold.grant.amount for hold in holds) / NANO
+            yield GaugeMetricFamily("aipipe_held_dollars", "What is set aside for them", held)
         with self._alone():
             found = list(MultiProcessCollector(None, str(self._folder)).collect())
         for metric in found:
@@ -110,7 +132,10 @@ class Metrics:
                 if name == PAST or not self._worker.is_dead(f"{self._machine}/{name}"):
                     continue
                 if not kind.startswith("gauge"):
-                    add(path, path.with_name(f"{kind}_{PAST}.db"))
+                    past = path.with_name(f"{kind}_{PAST}.db")
+                    if not past.exists():
+                        allocate(past)
+                    add(path, past)
                 path.unlink()
             self._worker.bury()
 
@@ -126,6 +151,14 @@ class Metrics:
 
 def counter(name: str, help: str, *labels: str) -> Counter:
     return Counter(f"aipipe_{name}", help, labels, registry=None)
+
+
+def allocate(path: Path) -> None:
+    """Makes one of prometheus_client's files, all at once and with room on the disk: where that is full, writing to a
+    file with holes that is mapped into memory would end the process."""
+    new = path.with_suffix(".new")
+    new.write_bytes(bytes(ROOM))
+    new.rename(path)
 
 
 def add(path: Path, total: Path) -> None:

@@ -19,7 +19,7 @@ def metrics() -> Response:
     """All workers' counts. The setting is a password of its own: nobody's token is good for this."""
     parts = services()
     if parts.metrics is None:
-        raise NotFound("There are no metrics here: the operator has not set METRICS_TOKEN.")
+        raise NotFound("There are no metrics here: METRICS_TOKEN is not set, or the log says why.")
     given = token_from(request.headers) or ""
     if not hmac.compare_digest(given.encode(), parts.config["METRICS_TOKEN"].encode()):
         raise NotAuthenticated("Metrics need the operator's METRICS_TOKEN: send it as `Authorization: Bearer <it>`.")
