@@ -239,6 +239,7 @@ def overview(
         ("Limits a minute", counted),
         ("Reached", seen_as(config)),
         ("/proxy", "on, for anybody" if config["PROXY"]["enabled"] else "off"),
+        ("/metrics", "on" if config["METRICS_TOKEN"] else "off; METRICS_TOKEN turns it on"),
     ]
     for name, provider in (registry or {}).items():
         on = provider.key or provider.key_variable is None

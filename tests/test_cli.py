@@ -153,6 +153,7 @@ def test_check_tells_what_is_on_and_off() -> None:
         "Limits a minute in the ledger's database",
         "Reached directly",
         "/proxy on, for anybody",
+        "/metrics off; METRICS_TOKEN turns it on",
         "Provider openai on",
         "Provider openrouter off; OPENROUTER_API_KEY turns it on",
         "Budget * $0.5 today",
@@ -196,6 +197,7 @@ def test_prune_sums_up_what_is_older_than_the_setting_says() -> None:
             "Reached https, but TRUSTED_PROXIES=0: all callers share an address, and cookies aren't Secure; better 1",
         ),
         ({"AIPIPE_PROXY__enabled": "off"}, "/proxy off"),
+        ({"AIPIPE_METRICS_TOKEN": "hunter2hunter2hunter2"}, "/metrics on"),
         (
             {"AIPIPE_REDIS_URL": "redis://:hunter2@127.0.0.1:1"},
             "Limits a minute in Redis, which does not answer: the ledger counts meanwhile",

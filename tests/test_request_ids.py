@@ -9,6 +9,8 @@ from conftest import MakeApp
 from fake_provider import FakeProvider
 from flask import Flask
 
+from aipipe.forwarding import stranger_answer_headers
+
 SANE = ["7d0a1c1e-5b2f-4a3e-9c1a-000000000001", "req_1.a:b=c", "x", "x" * 64]
 ODD = ["", "x" * 65, "a b", 'a"b', "a{b", "ä", "sk-somebodys-key", "AIzaSomebodysKey", "a\tb"]
 
@@ -70,6 +72,10 @@ def test_the_providers_id_has_a_name_of_its_own(
     assert answer.headers.getlist("X-Request-Id") == ["mine"]
     assert answer.headers["X-Upstream-Request-Id"] == "req_theirs"
     assert provider.requests[0].header("X-Request-Id") == "mine"
+
+
+def test_so_has_a_fetched_sites() -> None:
+    assert stranger_answer_headers([("X-Request-ID", "theirs")]) == [("X-Upstream-Request-Id", "theirs")]
 
 
 def test_a_mistake_of_ours_tells_it(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
