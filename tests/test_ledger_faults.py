@@ -217,6 +217,7 @@ def test_a_ledger_that_can_not_be_written_does_nothing_by_halves(
     ledger = Ledger(database, clock=clock)
     long = "x" * 100_000  # more than the free space in the file's pages
     held, sent = hold(ledger, model=long), hold(ledger, model=long, expires=NOON + 60)
+    clock.now += 1
     database.read(breaks)
     with pytest.raises(LedgerUnavailable):
         settle(ledger, held)

@@ -104,6 +104,26 @@ def test_a_commit_of_which_nobody_can_tell_is_unavailable_and_its_settlement_may
     assert ledger.spent(ALICE, LONG_AGO) == 30
 
 
+def test_an_admission_of_which_nobody_can_tell_sends_nothing_and_its_hold_is_given_back(
+    wire: Wire, far: Ledger, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = hold(far)
+    clock.now += 1
+
+    def nobody_can_tell(self: postgres.Postgres, number: str) -> bool:
+        raise LedgerUnavailable
+
+    wire.cuts = "after"
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres.Postgres, "_was_committed", nobody_can_tell)
+        with pytest.raises(LedgerUnavailable):
+            hold(far)
+    assert len(ledger.holds()) == 2
+    far.sweep()
+    assert ledger.holds() == [kept]
+    assert ledger.entries(ALICE) == []
+
+
 def cut_off(elsewhere: psycopg.Connection[Any]) -> None:
     """Ends all of the others' connections, as a restart does."""
     elsewhere.execute(

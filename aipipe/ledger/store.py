@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
+from aipipe.errors import LedgerUnavailable
 from aipipe.ledger import entries
 from aipipe.ledger.apps import Apps
 from aipipe.ledger.books import HOLD, PURPOSE, Books, day_of, hold_of, spent_since
@@ -33,6 +34,7 @@ class Ledger(Books):
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(database)
         self._clock = clock
+        self._doubtful: set[tuple[str, float]] = set()  # whose admission may have been kept, and when that was tried
         self.visits = Visits(database, clock)
         self.failures = Failures(database, clock)
         self.pruning = Pruning(database)
@@ -64,11 +66,14 @@ class Ledger(Books):
 
         A `Grant` becomes a hold: from here on the provider may bill, and if this worker dies, the hold's estimate is
         charged. A `Wait` becomes a place in line, named by its `ticket`: pass that to the
-        next try, and to `release` when giving up. Whatever `decide` raises leaves the ledger as it was.
+        next try, and to `release` when giving up. Whatever `decide` raises leaves the ledger as it was. After
+        LedgerUnavailable nothing may be sent, and what was held all the same is given back.
         """
+        tries: list[tuple[str, float]] = []
 
         def work(execute: Execute) -> Hold | Wait:
             now = self._clock()
+            tries.append((purpose.email, now))
             decision = decide(self._funds(execute, purpose, limit, since, ticket))
             if isinstance(decision, Wait):
                 place = ticket or self._insert_hold(execute, purpose, "waiting", Grant(0, 0, Usages()), now, expires)
@@ -78,7 +83,11 @@ class Ledger(Books):
             number = self._insert_hold(execute, purpose, "sent", decision, now, expires)
             return Hold(number, purpose, decision, now)
 
-        return self._database.write(work, purpose.email)
+        try:
+            return self._database.write(work, purpose.email)
+        except LedgerUnavailable:
+            self._doubtful.update(tries)
+            raise
 
     def is_next(self, email: str, ticket: int) -> bool:
         """Whether nobody waits before `ticket`: a cheap look before the next `admit`."""
@@ -190,8 +199,12 @@ class Ledger(Books):
     def sweep(self) -> int:
         """Resolves the holds of dead workers and those that have expired; returns how many.
 
-        A place in line is released. What was sent is charged its estimate and marked `partial`.
+        A place in line is released. What was sent is charged its estimate and marked `partial`. What this worker holds
+        without knowing it, since its admission was told to be unavailable, was never sent.
         """
+        for one in list(self._doubtful):
+            self._give_back(*one)
+            self._doubtful.discard(one)
         rows = self._database.read("SELECT id, email, worker, expires FROM hold")
         dead = self._worker.dead({worker for *_, worker, _ in rows})
         now = self._clock()
@@ -199,6 +212,13 @@ class Ledger(Books):
         swept = [self._resolve(*one) for one in lost]
         self._worker.bury()
         return sum(swept)
+
+    def _give_back(self, email: str, created: float) -> None:
+        def work(execute: Execute) -> None:
+            values = [self._worker.name, email, created]
+            execute("DELETE FROM hold WHERE worker = ? AND email = ? AND created = ?", values)
+
+        self._database.write(work, email)
 
     def _resolve(self, number: int, email: str) -> bool:
         def work(execute: Execute) -> tuple[bool, Entry | None]:
