@@ -12,7 +12,7 @@ import pytest
 from ledgers import ALICE, BOB, DAY, FOREVER, LONG_AGO, NOON, Clock, give, hold, line_up, open_at, purpose, settle
 
 from aipipe.errors import BudgetExceeded
-from aipipe.ledger import Day, Failure, Funds, Grant, Hold, Ledger, Pace, Settled, Usages, Wait, open_database
+from aipipe.ledger import Day, Failure, Funds, Grant, Hold, Ledger, Pace, Settled, Total, Usages, Wait, open_database
 from aipipe.ledger.database import Database
 
 PI_DAY = date(2026, 3, 14)
@@ -203,6 +203,40 @@ def test_an_answer_is_known_to_its_owner_alone(ledger: Ledger) -> None:
     assert ledger.answer(BOB, "resp_1") is None
     assert ledger.answer(ALICE, "resp_2") is None
     assert ledger.answer(ALICE, "") is None
+
+
+def test_people_are_told_what_they_did_on_some_days_and_spent_in_each_window(ledger: Ledger, clock: Clock) -> None:
+    settle(ledger, hold(ledger), cost=30)
+    settle(ledger, hold(ledger, email=BOB), cost=7)
+    clock.now += DAY
+    settle(ledger, hold(ledger), cost=4)
+    windows = [date(2026, 3, 14), date(2026, 3, 15)]
+    alice, bob = Total((ALICE,), 4, 1, 10, 20), Total((BOB,), 0, 0, 0, 0)
+    first = last = date(2026, 3, 15)
+    found = sorted(ledger.people(first, last, windows), key=lambda person: person[0].key)
+    assert found == [(alice, True, (34, 4)), (bob, False, (7, 0))]
+    assert ledger.people(first, last, windows, search="BOB@") == [(bob, False, (7, 0))]
+    assert ledger.people(first, last, windows[1:]) == [(alice, True, (4,))]
+
+
+@pytest.mark.parametrize(
+    ("by", "search", "expected"),
+    [
+        (("date",), "", [("2026-03-14", 37)]),
+        (("email",), "", [(ALICE, 30), (BOB, 7)]),
+        (("model",), "", [("a", 30), ("b", 7)]),
+        (("model",), "ob@", [("b", 7)]),
+        (("date",), "ob@", [("2026-03-14", 7)]),
+        (("email",), "%", []),
+    ],
+)
+def test_totals_are_the_same_from_whichever_sums_they_come(
+    by: tuple[str, ...], search: str, expected: list[tuple[str, int]], ledger: Ledger
+) -> None:
+    settle(ledger, hold(ledger, model="a"), cost=30)
+    settle(ledger, hold(ledger, email=BOB, model="b"), cost=7)
+    found = ledger.totals(by, PI_DAY, PI_DAY, search=search)  # type: ignore[arg-type]
+    assert [(*total.key, total.cost) for total in found] == expected
 
 
 def test_of_a_providers_failures_the_last_is_known(ledger: Ledger, clock: Clock) -> None:

@@ -101,9 +101,9 @@ class Books:
         and what they spent since each of the `windows` began.
         """
         between = "date BETWEEN ? AND ?"
-        sums = [f"SUM(CASE WHEN {between} THEN {name} ELSE 0 END)" for name in TOTAL]
-        active = f"MAX(CASE WHEN {between} THEN 1 ELSE 0 END)"
-        spent = ["SUM(CASE WHEN date >= ? THEN cost ELSE 0 END)"] * len(windows)
+        sums = [f"COALESCE(SUM({name}) FILTER (WHERE {between}), 0)" for name in TOTAL]
+        active = f"COUNT(*) FILTER (WHERE {between})"
+        spent = ["COALESCE(SUM(cost) FILTER (WHERE date >= ?), 0)"] * len(windows)
         days = [first.isoformat(), last.isoformat()]
         rows = self._database.read(
             f"SELECT email, {', '.join([*sums, active, *spent])} FROM spend_by_person WHERE {between}"
