@@ -25,15 +25,20 @@ QUESTION = {
 
 def serve(*, rounds: int = 7) -> None:
     """`aipipe serve`, with its two workers and no ledger yet, to its first answer."""
-    found = []
+    waits, cpu = [], []
     for _ in range(rounds):
         port = servers.free_port()
         environ = {"HOST": HOST, "PORT": str(port), "AIPIPE_SECRET": servers.SECRET}
         begun = time.perf_counter()
-        with servers.running("aipipe serve", servers.aipipe_command("serve"), port, environ):
+        with servers.running("aipipe serve", servers.aipipe_command("serve"), port, environ) as server:
             healthy(port)
-            found.append(time.perf_counter() - begun)
-    tables.show(f"`aipipe serve`, {rounds} times", ["to", "seconds"], [["the first answer", tables.spread(found)]])
+            waits.append(time.perf_counter() - begun)
+            cpu.append(server.cpu())
+    tables.show(
+        f"`aipipe serve`, {rounds} times",
+        ["to", "seconds", "of CPU"],
+        [["the first answer", tables.spread(waits), tables.spread(cpu)]],
+    )
 
 
 def first_run() -> None:

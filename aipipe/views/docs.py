@@ -25,6 +25,7 @@ TITLES = {
     "providers": "Providers",
     "operations": "Operations",
     "security": "Security",
+    "performance": "Performance",
 }
 EXAMPLE = re.compile(r"http://localhost:8787|https://aipipe\.example\.com")  # whom the documents talk to
 LINK = re.compile(r"([\w./-]+)\.md(#.*)?")
