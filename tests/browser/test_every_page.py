@@ -54,6 +54,13 @@ SAID = [
     "[DONE]",
 ]
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Texts of links in the menu that stand on each other. Around a text there is air, which may.
+OVERLAPS = """() => [...document.querySelectorAll(".bar a")].map((link) => {
+    const range = document.createRange();
+    range.selectNodeContents(link);
+    return range.getBoundingClientRect();
+  }).some((one, place, all) => all.slice(place + 1).some((other) =>
+    one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom))"""
 WEIGHT = """[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
   .reduce((sum, entry) => sum + entry.encodedBodySize, 0)"""
 FINDINGS = """async (options) => (await axe.run({ resultTypes: ["violations"], ...options })).violations
@@ -228,6 +235,7 @@ def check(page: Page, axe: str) -> None:
     for width in (360, 768, 1440):
         page.set_viewport_size({"width": width, "height": 740})
         assert page.evaluate(SIDEWAYS) == 0, width
+        assert not page.evaluate(OVERLAPS), width
     assert page.locator("main :is(img[src^='x'], img[src^='http'], a[href^='javascript'], script)").count() == 0
 
 
