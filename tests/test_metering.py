@@ -55,7 +55,9 @@ def metering(ledger: Ledger) -> Iterator[Metering]:
 
 
 @pytest.fixture
-def keeper(ledger: Ledger) -> Keeper:
+def keeper(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    """One that looks after the ledger when the test says so, and not by itself."""
+    monkeypatch.setattr(Keeper, "start", lambda self: None)
     return Keeper(ledger)
 
 
