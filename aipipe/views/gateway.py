@@ -57,7 +57,7 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
     endpoint = chosen.find(request.method, where)
     guards.funded(identity)
     chosen.check_query(query)
-    credentials = {**chosen.shared_headers(services().public_url), **chosen.features(list(request.headers))}
+    credentials = {**chosen.shared_headers(services().public_url), **chosen.features(request.headers)}
     if endpoint.format is None:
         return pass_on(chosen, target, credentials, shared=True, check=endpoint.check)
     return meter(chosen, endpoint, endpoint.format, target, credentials, identity)
