@@ -162,7 +162,8 @@ def fill(execute: Callable[[str], object]) -> None:
         f" CASE {someone} % 3 WHEN 0 THEN 'class' WHEN 1 THEN 'staff' ELSE 'lab' END),"
         " CASE i % 5 WHEN 0 THEN '' ELSE 'https://app' || (i % 5) || '.example.org' END,"
         " CASE i * 31 % 3 WHEN 0 THEN 'openai' WHEN 1 THEN 'anthropic' ELSE 'openrouter' END,"
-        " 'model-' || (i * 13 % 12), 'v1/chat/completions', 100 + i % 400, 50 + i % 300, 0, 10000 + i * 37 % 90000, 200,"
+        " 'model-' || (i * 13 % 12), 'v1/chat/completions', 100 + i % 400, 50 + i % 300, 0,"
+        " 10000 + i * 37 % 90000, 200,"
         " 'complete', 'answer-' || i, 700 + i % 900, 300 FROM n"
     )
     sums = ", ".join("COUNT(*)" if name == "requests" else f"SUM({name})" for name in SUMS)
