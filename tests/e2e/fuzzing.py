@@ -56,7 +56,8 @@ class Agreeable(Willing):
                 return stream() if request.json().get("stream") else whole(answer())
             if request.path == "/v1/embeddings":
                 return whole(embeddings(len(request.json()["input"])))
-        return whole({"object": "list", "data": []})
+        told = whole({"object": "list", "data": []})
+        return told[:1] if request.method == "HEAD" else told
 
 
 def embeddings(count: int) -> dict[str, Any]:
