@@ -47,7 +47,7 @@ HERE = {
     "application_name": "aipipe",
 }
 THERE = (
-    "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '60s';"
+    "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '10s'; SET statement_timeout = '10min';"
     " SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3"
 )
 # SQLSTATEs of a server that ends, or ended, the connection: https://www.postgresql.org/docs/current/errcodes-appendix.html
