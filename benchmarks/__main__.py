@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
+import traceback
 from collections.abc import Callable
 
 from benchmarks import tables
@@ -35,8 +37,19 @@ def main() -> None:
             print(f"{name:12}{(measure(name).__doc__ or '').splitlines()[0]}")
         return
     print(f"On {tables.machine()}", flush=True)
-    for name in names:
+    failed = [name for name in names if not measured(name)]
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}")
+
+
+def measured(name: str) -> bool:
+    """Whether it could be measured: where it couldn't, that is told, and the others go on."""
+    try:
         measure(name)()
+    except Exception:
+        print(f"\n{name} failed:\n{traceback.format_exc()}", flush=True)
+        return False
+    return True
 
 
 def measure(name: str) -> Callable[[], None]:
