@@ -20,6 +20,7 @@ from aipipe.upstream import Pool
 
 LARGEST = 16 * 2**20  # bytes of a list; OpenRouter's is half a megabyte
 PATIENCE = 4.0  # seconds that a page waits for lists that nobody has asked for yet
+STARTING = 3.0  # seconds until a server of the operator's own, which has no key, is asked again: it may be starting
 LISTS = ("v1/models", "models")
 # How to get all of a list that comes in pages otherwise.
 # https://docs.anthropic.com/en/api/models-list, https://ai.google.dev/api/models#method:-models.list
@@ -56,7 +57,11 @@ class Catalog:
         self._prices, self._pool = prices, pool
         self._lists = {
             provider: provider.listed
-            or Kept(f"The list of models of {provider.name}", partial(self._fetched, provider, path))
+            or Kept(
+                f"The list of models of {provider.name}",
+                partial(self._fetched, provider, path),
+                again=60 if provider.key_variable else STARTING,
+            )
             for provider in providers
             if (path := list_path(provider)) and (provider.key or not provider.key_variable)
         }

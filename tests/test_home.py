@@ -11,6 +11,7 @@ from fake_provider import FakeProvider, Gate
 from flask import Flask
 from flask.testing import FlaskClient
 
+from aipipe import catalog
 from aipipe.views import home
 
 ALICE = "alice@example.com"
@@ -88,6 +89,18 @@ def test_home_doesnt_wait_for_a_provider_that_doesnt_tell_its_models(
     assert "Find a model" in page
     assert "Dearest" not in page
     provider.reached("late")
+
+
+def test_a_model_on_this_machine_is_offered_as_soon_as_it_has_started(
+    make_app: MakeApp, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "STARTING", 0)
+    keys = {**OPENAI_ALONE, "OPENAI_API_KEY": None}
+    app = make_app(dev=True, **keys, AIPIPE_PROVIDERS__local__base=provider.url)
+    provider.answers("GET", "/v1/models", status=503, json={})
+    assert app.extensions["aipipe"].catalog.models(patience=10) == {}
+    provider.answers("GET", "/v1/models", json={"data": [{"id": "smollm2-135m"}]})
+    assert list(app.extensions["aipipe"].catalog.models(patience=10)) == ["local"]
 
 
 def test_models_are_found_by_words_provider_and_price_a_hundred_at_a_time(app: Flask, lists: None) -> None:

@@ -131,8 +131,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
     plain = Kept.__init__
 
-    def init(self: Kept[Any], name: str, fetch: Callable[[], Any]) -> None:
-        plain(self, name, fetch, clock=lambda: now[0])
+    def init(self: Kept[Any], name: str, fetch: Callable[[], Any], **settings: Any) -> None:
+        plain(self, name, fetch, clock=lambda: now[0], **settings)
 
     monkeypatch.setattr(Kept, "__init__", init)
     return now
