@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import databases
@@ -13,9 +14,9 @@ import pytest
 from conftest import MakeApp
 from flask import Flask
 from flask.testing import FlaskClient
-from ledgers import give, hold, purpose, settle
+from ledgers import give, hold, open_at, purpose, settle
 
-from aipipe.ledger import Ledger, open_database, postgres
+from aipipe.ledger import Ledger, open_database, postgres, sqlite
 from aipipe.ledger.sqlite import SQLite
 
 ALICE, DANA = "alice@example.com", "dana@example.com"
@@ -111,3 +112,26 @@ def test_no_request_reads_all_entries(app: Flask, store: str, asked: Asked) -> N
 def test_a_plan_that_reads_all_entries_is_recognised(store: str, app: Flask, asked: Asked) -> None:
     app.extensions["aipipe"].ledger._database.read("SELECT COUNT(*) FROM entry WHERE duration = 3")
     assert len(long_ways(store, asked)) == 1
+
+
+def test_with_many_entries_sqlite_reads_everybodys_days_person_by_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MANY_ENTRIES", 0)
+    path = tmp_path / "ledger.db"
+    days = [
+        (f"person{number}@example.com", str(date(2026, 1, 1) + timedelta(day)))
+        for number in range(20)
+        for day in range(90)
+    ]
+    columns = "cost, requests, input_tokens, output_tokens, cached_tokens"
+    with closing(open_at(path)) as ledger:
+        settle(ledger, hold(ledger))
+        insert = f"INSERT INTO spend_by_person (email, date, {columns}) VALUES (?, ?, 1, 1, 1, 1, 1)"
+        ledger._database.write(lambda execute: [execute(insert, day) for day in days])
+        expected = ledger.people(date.min, date.max, [])
+    with closing(open_at(path)) as ledger:
+        listing = "SELECT email, SUM(cost) FROM spend_by_person WHERE date BETWEEN ? AND ? GROUP BY email"
+        [plan] = ledger._database.read(f"EXPLAIN QUERY PLAN {listing}", ["2026-01-01", "2026-03-31"])
+        assert "by_date" not in plan[3]  # and no second step, that sorts
+        assert ledger.people(date.min, date.max, []) == expected

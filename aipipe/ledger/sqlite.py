@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from aipipe.ledger.schema import newest, prepare
 from aipipe.ledger.workers import FileWorker
 
 T = TypeVar("T")
+MANY_ENTRIES = 100_000
 NAMES = "SELECT name FROM sqlite_master"
 DIALECT = {"{key}": "INTEGER PRIMARY KEY AUTOINCREMENT", "{clustered}": "WITHOUT ROWID"}
 
@@ -59,6 +61,19 @@ class SQLite:
             if self.read("SELECT version FROM schema_version") != [(newest(),)]:
                 raise
             # All is there, and somebody else is writing.
+        self._look_for_statistics()
+
+    def _look_for_statistics(self) -> None:
+        """With statistics SQLite reads a long window person by person, in half the time that sorting its days takes.
+
+        They are made where they are missing or old, in a tenth of a second; if not now, then at the next start. None of
+        few entries: they would advise to read them all, and go on to when they are many.
+        https://www.sqlite.org/pragma.html#pragma_optimize
+        """
+        last = self.read("SELECT MAX(id) FROM entry")[0][0] or 0
+        if last > MANY_ENTRIES:
+            with suppress(apsw.Error):
+                self._connection.execute("PRAGMA optimize=0x10002")
 
     def _where(self) -> tuple[int, int] | None:
         """What tells the file that has our path now from every other."""
