@@ -128,7 +128,10 @@ def length_of(body: Body | None) -> Headers:
 def send_all(connection: socket.socket, head: bytes, body: Body | None) -> None:
     """Sends a request: of a small one head and body together, which is one packet less."""
     if isinstance(body, bytes) and len(body) < CHUNK_BYTES:
-        connection.sendall(head + body)
+        whole = head + body
+        sent = connection.send(whole)  # `sendall` takes its time to prepare for what doesn't go at once
+        if sent < len(whole):
+            connection.sendall(memoryview(whole)[sent:])
         return
     connection.sendall(head)
     for piece in iter((body,) if isinstance(body, bytes) else body or ()):
