@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -46,6 +47,13 @@ from aipipe.views import (
 __version__ = "0.1.0"
 
 
+class App(Flask):
+    """None of whose functions is a coroutine: Flask would look for that at each of them, in each request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -> Flask:
     """The app, wired from its settings. `dev` is for `aipipe dev` alone: it lets anyone sign in as anybody.
 
@@ -58,7 +66,7 @@ def create_app(*, dev: bool = False, environ: Mapping[str, str] | None = None) -
     variables = os.environ if environ is None else environ
     config = settings.load(variables, dev=dev)
 
-    app = Flask(__name__)
+    app = App(__name__)
     app.secret_key = config["AIPIPE_SECRET"]
     app.config["MAX_CONTENT_LENGTH"] = config["MAX_BODY_BYTES"]
     app.url_map.merge_slashes = False  # another spelling of a path is another path

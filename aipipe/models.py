@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 IMAGE_TOKENS = 5_000  # more than any model below takes for an image, but where it says so
 PATCHES = 10_000  # of an image at its original size, by OpenAI's newer models, which count each by a factor
@@ -59,6 +60,7 @@ FAMILIES: tuple[tuple[str, Limits], ...] = (
 PATTERNS = tuple((re.compile(pattern), limits) for pattern, limits in FAMILIES)
 
 
+@lru_cache(maxsize=2048)  # names come from callers
 def limits(model: str) -> Limits:
     """The limits of a model, named as its provider or as OpenRouter (`openai/gpt-4o:free`) names it."""
     name = model.lower().rpartition("/")[2].partition(":")[0]

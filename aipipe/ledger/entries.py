@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from aipipe.ledger.database import Execute
 from aipipe.ledger.schema import MOST, ROLLUPS, SUMS
@@ -26,15 +27,17 @@ def adding(table: str, keys: tuple[str, ...]) -> str:
     )
 
 
-ADD = {table: adding(table, keys) for table, keys in ROLLUPS.items()}
+COUNTED = SUMS[:-1]
+# Each roll-up's statement, and what of an entry it takes but for the requests, which are its last.
+ADD = [(adding(table, keys), attrgetter(*keys, *COUNTED)) for table, keys in ROLLUPS.items()]
+VALUES = attrgetter(*COLUMNS)
 
 
 def append(execute: Execute, entry: Entry) -> None:
-    columns = {column: getattr(entry, column) for column in COLUMNS}
-    execute(INSERT, list(columns.values()))
-    columns["requests"] = 1 if entry.ended in ("complete", "partial") else 0
-    for table, keys in ROLLUPS.items():
-        execute(ADD[table], [columns[name] for name in (*keys, *SUMS)])
+    execute(INSERT, VALUES(entry))
+    requests = 1 if entry.ended in ("complete", "partial") else 0
+    for statement, values in ADD:
+        execute(statement, (*values(entry), requests))
 
 
 def adjust(execute: Execute, day: Day, now: float) -> int:

@@ -77,7 +77,7 @@ class Call:
         Raises:
             ValueError: it contradicts itself, or tells nothing that has a price.
         """
-        return self.provider.cost(self.rate, usage if usage.tier else replace(usage, tier=self.tier))
+        return self.provider.cost(self.rate, usage if usage.tier or not self.tier else replace(usage, tier=self.tier))
 
     def guess(self, written: int, spoken: int = 0) -> Usage:
         """What was probably used, if so many tokens of text were written and of sound spoken, for want of a usage."""
@@ -207,7 +207,8 @@ class Provider:
             card = Card(Decimal(0), Decimal(0), Decimal(rate.cost(ask.presumed)), other=not rate.free)
         else:
             card = rate.card(ask.bound, modalities=ask.modalities, tier=tier)
-            card = replace(card, input=card.input * self.margin, output=card.output * self.margin)
+            if self.margin != 1:
+                card = replace(card, input=card.input * self.margin, output=card.output * self.margin)
         if card.unpriced:
             telling = ", unless it tells what it used (stream_format sse)" if ask.told else ""
             raise UnknownPrice(f"Model {model} pricing unknown for this kind of request{telling}")

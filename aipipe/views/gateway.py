@@ -72,7 +72,7 @@ def pass_on(
     check: Callable[[JSON], None] | None = None,
 ) -> Response:
     """A request that costs the operator nothing. A body that has a `check` goes out as it was read for that."""
-    headers = request_headers(list(request.headers), credentials, shared=shared)
+    headers = request_headers(list(iter(request.headers)), credentials, shared=shared)
     body = whole_body() or None
     if check:
         asked = read_body(body or b"")
@@ -88,7 +88,7 @@ def meter(
     provider: Provider, endpoint: Endpoint, format: Format, target: str, credentials: dict[str, str], identity: Identity
 ) -> Response:
     """A request that costs, as JSON or as a form with files."""
-    headers = request_headers(list(request.headers), credentials, shared=True)
+    headers = request_headers(list(iter(request.headers)), credentials, shared=True)
     if endpoint.form:
         form = multipart.read(request.stream, request.headers.get("Content-Type", ""))
         headers = [(name, value) for name, value in headers if name.lower() != "content-type"]

@@ -24,7 +24,7 @@ class Cookies(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """Without a cookie there is nothing to verify: so it is with every call of an API."""
-        return super().open_session(app, request) if request.cookies else self.session_class()
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
 
     def get_cookie_name(self, app: Flask) -> str:  # noqa: ARG002
         return "__Host-aipipe" if request.is_secure else "aipipe"
