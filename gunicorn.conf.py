@@ -283,7 +283,7 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
         seen = environ.get("aipipe.request")  # see aipipe/observing.py
         client = environ.get("REMOTE_ADDR", "")
         known = {
-            "time": f"{begun:%Y-%m-%dT%H:%M:%S}.{begun.microsecond // 1000:03}Z",
+            "time": f"{begun.isoformat(timespec='milliseconds')[:-6]}Z",
             "request_id": seen.id if seen else refusal_id(),
             "method": environ["REQUEST_METHOD"],
             "path": path_of(environ),

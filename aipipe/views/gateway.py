@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import orjson
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter, ValidationError
 
 from aipipe import calling, multipart, relay
@@ -20,6 +22,9 @@ from aipipe.tokens import Identity, is_native_key
 from aipipe.views import guards
 from aipipe.views.bodies import whole_body
 from aipipe.views.targets import raw_target
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 bp = Blueprint("gateway", __name__)
 
@@ -47,7 +52,8 @@ bp.record_once(lambda state: state.app.url_map.converters.update(known=KnownProv
 @bp.route("/<known:provider>/<rest:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def call(provider: str, path: str) -> Response:  # noqa: ARG001
     """`path` is Flask's, decoded; upstream goes the target as it came."""
-    chosen = services().providers.named(provider)
+    parts = services()
+    chosen = parts.providers.named(provider)
     target = raw_target(provider)
     credential = guards.credential()
     if is_native_key(credential):
@@ -57,7 +63,7 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
     endpoint = chosen.find(request.method, where)
     guards.funded(identity)
     chosen.check_query(query)
-    credentials = {**chosen.shared_headers(services().public_url), **chosen.features(request.headers)}
+    credentials = {**chosen.shared_headers(parts.public_url), **chosen.features(request.headers)}
     if endpoint.format is None:
         return pass_on(chosen, target, credentials, shared=True, check=endpoint.check)
     return meter(chosen, endpoint, endpoint.format, target, credentials, identity)
@@ -105,8 +111,16 @@ def meter(
     return respond(reply.status, reply.headers, reply.body)
 
 
+class Passed(Response):
+    """Somebody else's answer: nothing is guessed of its headers."""
+
+    default_mimetype = None
+    automatically_set_content_length = False
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        """Werkzeug looks for what has no body or leads elsewhere, which an answer like most doesn't."""
+        return self.headers if self.status_code == 200 else super().get_wsgi_headers(environ)
+
+
 def respond(status: int, headers: list[tuple[str, str]], body: relay.AnswerBody) -> Response:
-    answer = Response(body, status, headers, direct_passthrough=True)
-    if not any(name.lower() == "content-type" for name, _ in headers):
-        del answer.headers["Content-Type"]  # Flask's guess
-    return answer
+    return Passed(body, status, headers, direct_passthrough=True)

@@ -33,15 +33,16 @@ def caller() -> Identity:
 
 
 def identified(token: str) -> Identity:
+    parts = services()
     try:
-        identity = services().identify(token)
+        identity = parts.identify(token)
     except NotAuthenticated:
         count_bad_token()
         raise
     origin = request.headers.get("Origin")
     if identity.app is not None and origin is not None and origin.lower() != identity.app.lower():
         raise NotAllowed(f"This token was made for {identity.app} and can't be used from elsewhere.")
-    if services().config["LOG_EMAILS"]:
+    if parts.config["LOG_EMAILS"]:
         observing.present().email = identity.email
     return identity
 

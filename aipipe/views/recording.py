@@ -19,8 +19,9 @@ def init_app(app: Flask) -> None:
 
 def begin() -> None:
     """gunicorn.conf.py finds the record in the environment."""
-    request.environ["aipipe.request"] = record = observing.begin(request.headers.get(ID, ""))
-    if "traceparent" in request.headers:
+    environ = request.environ
+    environ["aipipe.request"] = record = observing.begin(environ.get("HTTP_X_REQUEST_ID", ""))
+    if "HTTP_TRACEPARENT" in environ:
         record.trace = {name: request.headers[name] for name in TRACE if name in request.headers}
 
 
