@@ -8,8 +8,10 @@ fork. So there is no `preload_app`, and nothing here imports `aipipe`.
 
 import datetime
 import errno
+import functools
 import http
 import json
+import logging
 import os
 import re
 import resource
@@ -183,6 +185,15 @@ def send(sock: Any, data: bytes) -> None:
 
 
 wsgi.Response = Response
+make_date = util.http_date
+
+
+@functools.lru_cache(maxsize=1)
+def date_of(second: int) -> str:
+    return str(make_date(second))
+
+
+util.http_date = lambda: date_of(int(time.time()))
 
 worker_class = Worker
 # Two, so that the service goes on while one is replaced or computes something big. SQLite admits one
@@ -261,8 +272,11 @@ class DiscreetLogger(Logger):  # type: ignore[misc]
     def log_request(self, resp: Any, req: Any, environ: dict[str, Any], request_time: datetime.timedelta) -> None:
         if self.cfg.access_log_format != "json":
             super().access(resp, req, environ, request_time)
-        elif self.access_log_enabled:
-            self.access_log.info("%s", orjson.dumps(self.line(resp, environ, request_time)).decode())
+        elif self.access_log_enabled and self.access_log.isEnabledFor(logging.INFO):
+            line = orjson.dumps(self.line(resp, environ, request_time)).decode()
+            # As `info` does, but for a look through the stack for who called it.
+            record = logging.LogRecord(self.access_log.name, logging.INFO, "", 0, line, None, None)
+            self.access_log.handle(record)
 
     def atoms(
         self, resp: Any, _req: Any, environ: Mapping[str, Any], request_time: datetime.timedelta
