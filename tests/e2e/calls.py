@@ -42,9 +42,13 @@ class Call:
         self._connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE)
         self._connection.connect()
         self.socket: socket.socket = self._connection.sock  # the connection forgets it with its last answer's head
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         own = {"Authorization": f"Bearer {caller.token}"} if caller else {}
-        self._connection.request(method, target, body, {**own, **headers})
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection.request(method, target, body, {**own, **headers})
+        except BaseException:  # the server may have died in between
+            self._connection.close()
+            raise
         self._response: http.client.HTTPResponse | None = None
 
     @property
