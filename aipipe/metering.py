@@ -110,8 +110,8 @@ def decide(call: Call, budget: Budget, funds: Funds) -> Grant | Wait:
     if found:
         return grant(call, found.amount, found.tokens)
     if not idle and share(call.ask, call.card, funds.unspent, alone=True):
-        # An app that fills its own cap is not to stand in the way of the person's others.
-        own_doing = funds.cap is not None and not share(call.ask, call.card, funds.cap.available, alone=True)
+        # An app that waits for its own cap is not to stand in the way of the person's others.
+        own_doing = funds.cap is not None and not share(call.ask, call.card, funds.cap.available, alone=False)
         if own_doing or funds.ahead >= LONGEST_LINE:
             raise busy()
         return Wait()
