@@ -17,7 +17,6 @@ HOLD = f"id, {PURPOSE}, amount, estimate, input_tokens, output_tokens, created"
 TOTAL = ("cost", "requests", "input_tokens", "output_tokens")
 LIKE = "email LIKE ? ESCAPE '!'"
 PAGE = 500
-ALL = 2**63 - 1
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -71,8 +70,6 @@ class Books:
         *,
         email: str | None = None,
         search: str = "",
-        limit: int = ALL,
-        skip: int = 0,
     ) -> list[Total]:
         """Sums by the given columns, both ends included, dearest first; of one person, or of emails with `search`."""
         days, emails = [first.isoformat(), last.isoformat()], email is not None or bool(search)
@@ -89,8 +86,8 @@ class Books:
         columns = ", ".join(by)
         rows = self._database.read(
             f"SELECT {columns}, {', '.join(f'SUM({name})' for name in TOTAL)} FROM {table}"
-            f" WHERE {' AND '.join(where)} GROUP BY {columns} ORDER BY SUM(cost) DESC, {columns} LIMIT ? OFFSET ?",
-            [*values, limit, skip],
+            f" WHERE {' AND '.join(where)} GROUP BY {columns} ORDER BY SUM(cost) DESC, {columns}",
+            values,
         )
         return [Total(tuple(row[: len(by)]), *row[len(by) :]) for row in rows]
 
