@@ -5,11 +5,14 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 CHAT = "/v1/chat/completions"
 USAGE = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
 COST = 10 * 1_000 + 20 * 2_000  # nanodollars, at the prices of `small`
+COMMENT = re.compile(rb": aipipe cost=[\d.]+ remaining=[\d.]+\n\n")
 HEAD: dict[str, Any] = {"id": "chatcmpl-1", "created": 1, "model": "small"}
 
 
@@ -35,3 +38,8 @@ def end() -> list[dict[str, Any] | str]:
     stop = {**HEAD, "object": "chat.completion.chunk", "choices": [choice], "usage": None}
     usage = {**HEAD, "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
     return [stop, usage, "[DONE]"]
+
+
+def event(content: dict[str, Any] | str) -> bytes:
+    """What `piece` or one of `end` is on the wire."""
+    return f"data: {content if isinstance(content, str) else json.dumps(content)}\n\n".encode()

@@ -13,11 +13,11 @@ from random import Random
 from typing import Any
 
 from fake_provider import DROP, RESET, ClientLeft, Step
-from wire import Received, head
+from wire import Received, chunk, head
 
-from e2e.answers import CHAT, answer, end, piece
+from e2e.answers import CHAT, answer, end, event, piece
 from e2e.conftest import Script
-from e2e.willing import event, stream, whole
+from e2e.willing import stream, whole
 
 INPUT, OUTPUT = Script.rates["small"]
 EMBEDDINGS = "/v1/embeddings"
@@ -60,12 +60,12 @@ class Moody(Script):
         if not asked.get("stream"):
             steps = whole({**answer(), **told})
             return [steps[0][:-2] + b"X-Odd: 1\r\n\r\n", Pause(0.05), *steps[1:]]
-        pieces = [event({**piece("word "), "id": told["id"]}) for _ in range(10)]
+        pieces = [chunk(event({**piece("word "), "id": told["id"]}))] * 10
         if mood in ("drop", "reset"):
             return [*stream()[:1], *pieces[:5], DROP if mood == "drop" else RESET]
         pauses = [Pause(0.4 if mood == "dawdle" else 0.01)] * len(pieces)
         stop, *_ = end()
-        last = [event(stop), event({**piece(""), **told, "choices": []}), event("[DONE]")]
+        last = [chunk(event(each)) for each in (stop, {**piece(""), **told, "choices": []}, "[DONE]")]
         return [stream()[0], *itertools.chain.from_iterable(zip(pieces, pauses, strict=True)), *last, stream()[-1]]
 
     def _embeddings(self, count: int) -> list[Step]:

@@ -8,7 +8,7 @@ import pytest
 from fake_provider import Gate
 from wire import head
 
-from e2e.answers import CHAT, COST, answer, end, piece, question
+from e2e.answers import CHAT, COST, answer, end, event, piece, question
 from e2e.calls import ask, calling, sdk
 from e2e.conftest import Script
 from e2e.server import Caller, Server, eventually
@@ -169,8 +169,5 @@ def test_a_streams_bytes_pass_untouched_but_for_the_comment(server: Server, prov
     provider.answers("POST", CHAT, sse=[odd, *end()])
     received = ask(server, f"/openai{CHAT}", alice, question(stream=True))
     before, _, after = received.body.partition(b": aipipe cost=0.00005 remaining=0.09995\n\n")
-    whole = odd + b"".join(
-        b"data: " + (json.dumps(each) if isinstance(each, dict) else each).encode() + b"\n\n" for each in end()
-    )
-    assert before + after == whole
+    assert before + after == odd + b"".join(map(event, end()))
     assert after == b"data: [DONE]\n\n"

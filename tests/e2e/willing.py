@@ -7,7 +7,7 @@ import json
 from fake_provider import Step
 from wire import Received, chunk, head
 
-from e2e.answers import CHAT, answer, end, piece
+from e2e.answers import CHAT, answer, end, event, piece
 from e2e.conftest import Script
 
 
@@ -28,9 +28,5 @@ def whole(content: dict[str, object]) -> list[Step]:
 def stream(*before: Step) -> list[Step]:
     """A streamed answer; `before` comes ahead of its end."""
     told = head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
-    return [told, event(piece("Hello")), *before, *map(event, end()), chunk(b"")]
-
-
-def event(content: dict[str, object] | str) -> bytes:
-    text = content if isinstance(content, str) else json.dumps(content)
-    return chunk(f"data: {text}\n\n".encode())
+    last = [chunk(event(each)) for each in end()]
+    return [told, chunk(event(piece("Hello"))), *before, *last, chunk(b"")]
