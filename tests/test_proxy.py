@@ -519,7 +519,7 @@ def test_twenty_slow_look_ups_keep_nobody_elses_waiting(hang: fetching.LookUp) -
     nobody: Any = None
     fetcher = fetching.build(PROXY_DEFAULTS, nobody, loopback=False, look_up=hang)
     slow = [gevent.spawn(fetcher.resolve, "example.com", 80, PATIENCE) for _ in range(20)]
-    gevent.sleep(0)
+    gevent.sleep(0)  # no wait: lets them begin
     with gevent.Timeout(PATIENCE / 2):
         assert gevent.get_hub().resolver.getaddrinfo("127.0.0.1", 80)
         assert gevent.get_hub().threadpool.apply(lambda: "a look-up") == "a look-up"

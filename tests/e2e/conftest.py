@@ -116,6 +116,19 @@ def running(folder: Path, provider: Script | None = None, **settings: Any) -> It
             server.stop()
 
 
+@contextmanager
+def beside(site: Site, folder: Path) -> Iterator[Server]:
+    """A second server for the same database and provider, which differs from the first in nothing but its place."""
+    own = ("HOME", "PORT", "AIPIPE_CONFIG")
+    server = Server(folder, **{name: value for name, value in site.server.environ.items() if name not in own})
+    server.secrets |= site.server.secrets
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def session_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running(tmp_path_factory.mktemp("site"), AIPIPE_MAX_BODY_BYTES=BODY_LIMIT) as site:

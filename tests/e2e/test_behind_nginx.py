@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import databases
 import pytest
 from documented import ROOT, code
 from fake_provider import Gate
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
 from e2e.calls import Received, ask, calling
-from e2e.conftest import Script, Site, running
+from e2e.conftest import Script, Site, beside, running
 from e2e.server import HOST, PATIENCE, Caller, Server, eventually, free_port
 from e2e.test_access_log import line
 
@@ -55,6 +56,7 @@ class Balancer:
 
 @pytest.fixture(scope="module")
 def session_site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    databases.empty(postgres)
     settings = {"AIPIPE_DATABASE_URL": postgres, "AIPIPE_TRUSTED_PROXIES": "1", "WEB_CONCURRENCY": "1"}
     with running(tmp_path_factory.mktemp("here"), **settings) as site:
         yield site
@@ -62,13 +64,8 @@ def session_site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def other(session_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    own = ("HOME", "PORT", "AIPIPE_CONFIG")
-    same = {name: value for name, value in session_site.server.environ.items() if name not in own}
-    server = Server(tmp_path_factory.mktemp("there"), **same)
-    server.secrets |= session_site.server.secrets
-    server.start()
-    yield server
-    server.stop()
+    with beside(session_site, tmp_path_factory.mktemp("there")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

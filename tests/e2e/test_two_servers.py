@@ -13,7 +13,7 @@ from fake_provider import Gate
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
 from e2e.calls import Received, ask, calling
-from e2e.conftest import Script, Site, running
+from e2e.conftest import Script, Site, beside, running
 from e2e.server import PATIENCE, Caller, Server, eventually
 from e2e.test_crowds import PRICES, TARGET, Greedy, kinds, whole
 
@@ -34,14 +34,8 @@ def session_site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def other(session_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The second server, which differs from the first in nothing but its place."""
-    own = ("HOME", "PORT", "AIPIPE_CONFIG")
-    same = {name: value for name, value in session_site.server.environ.items() if name not in own}
-    server = Server(tmp_path_factory.mktemp("there"), **same)
-    server.secrets |= session_site.server.secrets
-    server.start()
-    yield server
-    server.stop()
+    with beside(session_site, tmp_path_factory.mktemp("there")) as server:
+        yield server
 
 
 def crowd(servers: list[Server], callers: list[Caller]) -> list[Received | None]:
