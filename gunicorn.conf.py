@@ -17,6 +17,7 @@ import re
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from typing import Any
 import gevent
 import orjson
 from gunicorn import util
-from gunicorn.errors import HaltServer
+from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
@@ -49,6 +50,23 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Leave Ctrl-C to the master, which tells the workers. Told twice they end in a traceback."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def load_wsgi(self) -> None:
+        """A worker that takes another's place waits for a ledger that is away. To end here would end the server, and
+        with it what the other workers have under way."""
+        while True:
+            try:
+                return super().load_wsgi()  # type: ignore[no-any-return]
+            except AppImportError as error:
+                from aipipe.errors import LedgerUnavailable
+
+                if self.age <= self.cfg.workers or not isinstance(error.__cause__, LedgerUnavailable):
+                    raise
+                self.log.error("%s This worker goes on trying.", error)
+            time.sleep(2)
+            self.notify()
+            if not self.alive:
+                sys.exit()
 
     def run(self) -> None:
         super().run()

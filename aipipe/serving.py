@@ -44,11 +44,11 @@ def serve(*, dev: bool) -> NoReturn:
 
 
 def application(*, dev: bool = False) -> Flask:
-    """`create_app` for gunicorn's workers: where that can't be, the sentence alone ends the server."""
+    """`create_app` for gunicorn's workers. Raises AppImportError where that can't be: its sentence ends the server."""
     try:
         return create_app(dev=dev)
     except (ConfigError, AppError) as error:
-        raise AppImportError(f"AI Pipe can't start: {error}") from None
+        raise AppImportError(f"AI Pipe can't start: {error}") from error
 
 
 def gunicorn_command(*, dev: bool, port: int) -> list[str]:

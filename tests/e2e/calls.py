@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import psutil
 from openai import OpenAI
 
 from e2e.server import HOST, PATIENCE, Caller, Server
@@ -130,3 +131,10 @@ def raw(server: Server, message: bytes, *, half_close: bool = False) -> bytes:
             while piece := connection.recv(65_536):
                 found += piece
         return found
+
+
+def answering(server: Server) -> psutil.Process:
+    """A worker that answers just now."""
+    with calling(server, "/healthz") as call:
+        assert call.received().status == 200
+        return server.worker_of(call.socket)

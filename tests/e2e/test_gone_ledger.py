@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from fake_provider import Gate
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
-from e2e.calls import ask, calling
+from e2e.calls import answering, ask, calling
 from e2e.conftest import Script, Site, running
 from e2e.server import Caller, Server, eventually
 
@@ -64,13 +63,6 @@ def replaced(database: Path) -> Iterator[None]:
     with moved_away(database):
         database.write_bytes(b"")
         yield
-
-
-def answering(server: Server) -> psutil.Process:
-    """A worker that answers just now."""
-    with calling(server, "/healthz") as call:
-        assert call.received().status == 200
-        return server.worker_of(call.socket)
 
 
 FAULTS = {"disk full": full, "file moved away": moved_away, "file replaced": replaced}

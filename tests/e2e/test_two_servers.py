@@ -12,7 +12,7 @@ import pytest
 from fake_provider import Gate
 
 from e2e.answers import CHAT, COST, answer, end, piece, question
-from e2e.calls import Received, ask, calling
+from e2e.calls import Received, answering, ask, calling
 from e2e.conftest import Script, Site, beside, running
 from e2e.server import PATIENCE, Caller, Server, eventually
 from e2e.test_crowds import PRICES, TARGET, Greedy, kinds, whole
@@ -123,3 +123,20 @@ def test_while_the_database_is_gone_nothing_is_spent_and_what_was_under_way_is_b
     assert (entry.ended, entry.cost) == ("complete", COST)
     provider.answers("POST", CHAT, json=answer())
     assert ask(server, TARGET, bob, question()).json() == answer()
+
+
+def test_a_worker_that_dies_while_the_database_is_gone_is_replaced_when_that_is_back(
+    server: Server, provider: Script, alice: Caller, postgres: str
+) -> None:
+    provider.answers("POST", CHAT, sse=[piece("Hello"), Gate("gone"), *end()])
+    with calling(server, TARGET, alice, question(stream=True)) as call:
+        provider.reached("gone")
+        busy = server.worker_of(call.socket)
+        with databases.gone(postgres):
+            for worker in set(server.workers()) - {busy}:
+                worker.kill()
+            eventually(lambda: "This worker goes on trying." in server.log(), "a new worker finds no database")
+            provider.release("gone")
+            assert call.received().body.endswith(b"data: [DONE]\n\n")
+    eventually(lambda: answering(server) != busy, "the new worker answers")
+    assert server.entry(alice).cost == COST
