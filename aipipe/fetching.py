@@ -29,7 +29,9 @@ from aipipe.throttle import Throttle, client
 
 CHUNK_BYTES = 65_536
 CONNECT_SECONDS = LOOKUP_SECONDS = 5.0
-LOOKUPS = 8  # at once; gevent's own ten threads are left to the lookups of providers
+# At once; more than one address may have begun in the half minute that one may hang. gevent's own ten threads are left
+# to the look-ups of providers.
+LOOKUPS = 64
 MOST_ADDRESSES = 4  # of one host, that are tried one after another
 MOST_INTERIM = 8  # answers such as 103 before the real one
 SLOWEST_READER = 60.0  # seconds after the end of a fetch; by then a worker that never said so is dead
@@ -37,6 +39,7 @@ SLOWEST_READER = 60.0  # seconds after the end of a fetch; by then a worker that
 Headers = list[tuple[str, str]]
 LookUp = Callable[[str, int], list[str]]
 ReadBody = Callable[[], bytes | None]
+Watch = Callable[[Callable[[], None]], Callable[[], None]]
 
 _getaddrinfo = get_original("socket", "getaddrinfo")
 
@@ -78,11 +81,14 @@ class Fetcher:
         self._look_up, self._tls = look_up, tls
         self._threads: ThreadPool | None = None
 
-    def fetch(self, address: str, method: str, target: Target, headers: Headers, body: ReadBody) -> Fetched:
+    def fetch(
+        self, address: str, method: str, target: Target, headers: Headers, body: ReadBody, watch: Watch
+    ) -> Fetched:
         """Sends a request to `target` for who comes from `address`, and waits for the head of the answer.
 
-        The body is asked for once they have been let in. Redirects are not followed. Whoever takes the answer must
-        close it.
+        The body is asked for once they have been let in. `watch` begins to watch for a reason to hang up while we
+        wait, calls what it is given when there is one, and returns what ends it. Redirects are not followed. Whoever
+        takes the answer must close it.
 
         Raises:
             RateLimited: the client asks too often.
@@ -100,6 +106,7 @@ class Fetcher:
             leave()
             raise
         fetched = Fetched(connection, target, self._limits, deadline, leave)
+        stop = watch(fetched.abort)
         try:
             if target.scheme == "https":
                 fetched.encrypt(self._tls)
@@ -110,6 +117,8 @@ class Fetcher:
         except BaseException:
             fetched.close()
             raise
+        finally:
+            stop()
         return fetched
 
     def _enter(self, who: str) -> Callable[[], None]:

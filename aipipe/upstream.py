@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
+import gevent
 
 from aipipe.errors import InvalidRequest, ProviderError, ProviderTimeout
 from aipipe.http1 import Headers, Incoming, Malformed, request_head
@@ -203,12 +204,12 @@ class Pool:
             raise
 
     def _connect(self, name: str, origin: Origin) -> socket.socket:
-        scheme, host, port = origin
         for last in (False, True):
             try:
-                connection = socket.create_connection((host, port), self.limits.connect)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return self._tls.wrap_socket(connection, server_hostname=host) if scheme == "https" else connection
+                # For all of it: the look-up of the name has no limit of its own, and each address has the whole anew.
+                with gevent.Timeout(self.limits.connect, False):  # ends the block, without an exception
+                    return self._dial(*origin)
+                raise TimeoutError
             except TimeoutError:
                 if last:
                     raise ProviderTimeout(f"AI Pipe could not connect to {name} in time. Try again later.") from None
@@ -216,6 +217,15 @@ class Pool:
                 if last:
                     raise ProviderError(f"AI Pipe could not connect to {name}. Try again later.") from None
         raise AssertionError("the second try returns or raises")
+
+    def _dial(self, scheme: str, host: str, port: int) -> socket.socket:
+        connection = socket.create_connection((host, port), self.limits.connect)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._tls.wrap_socket(connection, server_hostname=host) if scheme == "https" else connection
+        except BaseException:
+            connection.close()
+            raise
 
     def _reuse(self, origin: Origin) -> socket.socket | None:
         now = time.monotonic()

@@ -12,7 +12,7 @@ from ledgers import ALICE, BOB, DAY, Clock, hold, open_at, settle
 from aipipe.admission import needed
 from aipipe.errors import BudgetExceeded, NotAuthenticated, RateLimited
 from aipipe.ledger import Cap, Funds, Grant, Handed, Ledger, Wait
-from aipipe.ledger.apps import CODE_SECONDS, MOST_TOKENS
+from aipipe.ledger.apps import MOST_TOKENS
 from aipipe.metering import decide
 
 QUIZ, CHAT = "https://quiz.example.com", "https://chat.example.com"
@@ -214,7 +214,7 @@ def test_a_code_is_good_once_for_a_minute_and_kept_as_a_hash(
     for code in ("in time", "too late"):
         ledger.apps.add_code(code, ALICE, QUIZ, "challenge")
     assert "in time" not in str(ledger._database.read("SELECT * FROM app_code"))
-    clock.now += CODE_SECONDS - 1
+    clock.now += 59
     assert ledger.apps.redeem("in time", "challenge", QUIZ, "one")
     clock.now += 1
     assert ledger.apps.redeem("too late", "challenge", QUIZ, "two") is None

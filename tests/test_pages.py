@@ -177,11 +177,12 @@ def test_a_session_is_no_token_and_a_token_no_session(
 def test_pages_run_their_own_scripts_only_and_are_not_for_other_origins(alice: FlaskClient, path: str) -> None:
     answer = alice.get(path, headers=PAGE)
     policy = answer.headers["Content-Security-Policy"]
-    nonce = re.search(r"script-src 'nonce-([\w-]+)'", policy)
+    nonce = re.search(r"script-src 'nonce-([\w-]+)'(;|$)", policy)  # and no 'self', which /proxy would be, too
     assert nonce
     assert "frame-ancestors 'none'" in policy
     assert all(f'nonce="{nonce[1]}"' in script for script in re.findall(r"<script[^>]*>", answer.text))
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.status_code >= 400 or "Access-Control-Allow-Origin" not in answer.headers
 
 

@@ -30,6 +30,8 @@ from aipipe.addresses import Rules
 from aipipe.casts import PROXY_DEFAULTS
 from aipipe.errors import NotAllowed
 
+ELSEWHERE = {"REMOTE_ADDR": "203.0.113.9"}
+
 
 def test_a_url_is_fetched_byte_for_byte(fetch: Fetch, provider: FakeProvider) -> None:
     path = "/a%2Fb/..//c;d?x=1&y=%20+&z"
@@ -351,8 +353,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def secure_port(certificate: Path) -> Iterator[int]:
-    """A server that speaks TLS with the certificate and answers every request with the host that was asked for."""
+    """A server that speaks TLS with the certificate and answers every request with the hosts that were asked for, by
+    TLS and by HTTP."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda connection, name, _context: setattr(connection, "asked", name)
     context.load_cert_chain(certificate)
 
     def serve() -> None:
@@ -363,7 +367,7 @@ def secure_port(certificate: Path) -> Iterator[int]:
                 return
             with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
                 request = next(requests(secure))
-                host = (request.header("Host") or "").encode()
+                host = f"{secure.asked} {request.header('Host')}".encode()  # type: ignore[attr-defined]
                 secure.sendall(head(200, {"Content-Length": str(len(host))}) + host)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -383,7 +387,7 @@ def test_a_certificate_must_be_trusted_and_the_hosts(
     fetch = make_proxy(names("127.0.0.1"), trust=certificate if trusted else None)
     answer = fetch(f"https://{host}:{secure_port}/")
     assert answer.status_code == status
-    assert (answer.data == f"{host}:{secure_port}".encode()) == (status == 200)
+    assert (answer.data == f"{host} {host}:{secure_port}".encode()) == (status == 200)
 
 
 def test_an_operator_can_turn_it_off(make_proxy: MakeProxy) -> None:
@@ -534,10 +538,11 @@ def test_nobody_listening_is_a_502_that_names_no_address(make_proxy: MakeProxy) 
 
 
 def test_a_client_is_served_so_many_times_at_once(make_proxy: MakeProxy, provider: FakeProvider) -> None:
-    provider.answers("GET", "/", body=b"ok", times=2)
+    provider.answers("GET", "/", body=b"ok", times=3)
     fetch = make_proxy(at_once=1)
     first = fetch(provider.url, buffered=False)
     assert fetch(provider.url).status_code == 429
+    assert fetch(provider.url, environ=ELSEWHERE).data == b"ok"
     first.close()
     assert fetch(provider.url).data == b"ok"
 
@@ -545,3 +550,4 @@ def test_a_client_is_served_so_many_times_at_once(make_proxy: MakeProxy, provide
 def test_a_client_is_served_so_many_times_a_minute(make_proxy: MakeProxy) -> None:
     fetch = make_proxy(names(), per_minute=2)
     assert [fetch("http://example.com/").status_code for _ in range(3)] == [502, 502, 429]
+    assert fetch("http://example.com/", environ=ELSEWHERE).status_code == 502

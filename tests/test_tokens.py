@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import warnings
 from typing import Any
@@ -32,6 +33,13 @@ def signed(payload: object, secret: str = SECRET, algorithm: str = "HS256") -> s
 
 def part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def signed_as(algorithm: str | None) -> str:
+    """Signed as HS256 has it, with a head that says something else."""
+    told = f"{part({'alg': algorithm})}.{part({'email': EMAIL})}"
+    signature = hmac.digest(SECRET.encode(), told.encode(), "sha256")
+    return f"{told}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def check(token: str, **changes: Any) -> Claims:
@@ -92,8 +100,8 @@ FORGED: dict[str, str] = {
     "payload swapped": ".".join(
         [(own := signed({"email": EMAIL}).split("."))[0], part({"email": "dana@example.com"}), own[2]]
     ),
-    "RS256 said, our secret used": f"{part({'alg': 'RS256'})}.{part({'email': EMAIL})}."
-    + signed({"email": EMAIL}).rsplit(".", 1)[1],
+    "RS256 said, our secret used": signed_as("RS256"),
+    "no alg said, our secret used": signed_as(None),
     "HS512": signed({"email": EMAIL}, algorithm="HS512"),
     "HS384": signed({"email": EMAIL}, algorithm="HS384"),
     "wrong secret": signed({"email": EMAIL}, "another secret, as long as ours"),
@@ -136,6 +144,13 @@ FORGED: dict[str, str] = {
 @pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
 def test_a_forged_token_is_refused_without_repeating_it(token: str) -> None:
     assert "not valid" in refusal(token)
+
+
+def test_a_token_that_was_good_lends_its_signature_to_no_other() -> None:
+    head, payload, signature = signed({"email": EMAIL}).split(".")
+    check(f"{head}.{payload}.{signature}")
+    assert "not valid" in refusal(f"{head}.{part({'email': 'dana@example.com'})}.{signature}")
+    assert "not valid" in refusal(f"{part({'alg': 'none'})}.{payload}.{signature}")
 
 
 def test_too_long_a_token_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fake_google
+import gevent.event
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from raw_server import LIMITS, OK, PATIENCE, WHOLE, Peer, Pieces, Script, Server, read, send, serve, shared_pool
@@ -301,6 +304,22 @@ def test_each_limit_of_time_ends_what_takes_too_long(limits: dict[str, float], s
         read(send(pool, server))
     assert caught.value.status == 504
     assert not isinstance(server.done(), Exception)
+
+
+def test_a_connection_that_nobody_takes_ends_in_time() -> None:
+    pool = Pool(replace(LIMITS, connect=0.05))
+    with ThreadPoolExecutor(1) as threads, closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
+        address = listener.getsockname()
+        with closing(socket.create_connection(address)):  # all that fits into its queue
+            url = f"http://{address[0]}:{address[1]}"
+            failure = threads.submit(pool.send, "provider", url, "GET", "/", [], None).exception(PATIENCE)
+    assert isinstance(failure, ProviderTimeout)
+
+
+def test_the_look_up_of_a_name_is_a_part_of_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: gevent.event.Event().wait(PATIENCE))
+    with pytest.raises(ProviderTimeout):
+        Pool(replace(LIMITS, connect=0.05)).send("provider", "http://example.com", "GET", "/", [], None)
 
 
 def test_a_request_that_was_sent_may_be_billed_though_no_answer_came(server: Server) -> None:

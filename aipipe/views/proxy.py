@@ -62,15 +62,17 @@ def fetch(url: str) -> Response:  # noqa: ARG001
     g.proxied = original
     refuse_loop(target)
     request.max_content_length = min(services().config["MAX_BODY_BYTES"], settings["max_bytes"])
+    client = Client(request.environ)
     fetched = services().fetcher.fetch(
         request.remote_addr or "",
         request.method,
         target,
         outgoing_headers(),
         lambda: whole_body() or (b"" if request.method in WITH_BODY else None),
+        client.watch,
     )
     return Response(
-        Unmetered(fetched, Client(request.environ)),
+        Unmetered(fetched, client),
         fetched.status,
         incoming_headers(original, fetched),
         direct_passthrough=True,

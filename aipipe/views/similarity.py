@@ -37,9 +37,10 @@ Send = Callable[[JSON], Reply]
 def compare() -> Response:
     """The similarity of each document with each topic, or of the documents with each other."""
     provider = embedder()
-    send = sender(provider, guards.credential())
+    client = Client(request.environ)
+    send = sender(provider, guards.credential(), client)
     question = cosines.read(request.get_data(cache=False))
-    return answer(provider, send, question)
+    return answer(provider, send, question, client)
 
 
 def embedder() -> Provider:
@@ -50,28 +51,25 @@ def embedder() -> Provider:
     return services().providers[name]
 
 
-def sender(provider: Provider, credential: str) -> Send:
+def sender(provider: Provider, credential: str, client: Client) -> Send:
     """What makes one call for embeddings: on the caller's own key, or metered on the operator's."""
     if is_native_key(credential):
         headers = request_headers(HEADERS, provider.credentials(credential), shared=False)
-        return lambda body: on_own_key(provider, headers, body)
+        return lambda body: on_own_key(provider, headers, body, client)
     identity = guards.identified(credential)
     guards.funded(identity)
     headers = request_headers(HEADERS, provider.shared_headers(services().public_url), shared=True)
-    return metered(provider, headers, identity)
+    return metered(provider, headers, identity, client)
 
 
-def metered(provider: Provider, headers: Headers, identity: Identity) -> Send:
+def metered(provider: Provider, headers: Headers, identity: Identity, client: Client) -> Send:
     endpoint = provider.find("POST", EMBEDDINGS)
     if (format := endpoint.format) is None:
         raise NotConfigured(
             f"AI Pipe can't meter embeddings of {provider.name}: its operator should not have them free."
         )
-    client = Client(request.environ)
 
     def send(body: JSON) -> Reply:
-        if client.gone():
-            raise ClientGone("The client left.")
         size = sum(len(text.encode()) for text in body["input"])
         asked = calling.Request(provider, endpoint, format, EMBEDDINGS, headers, body, size)
         return calling.meter(services(), identity, asked, client, whole=LARGEST)
@@ -79,19 +77,24 @@ def metered(provider: Provider, headers: Headers, identity: Identity) -> Send:
     return send
 
 
-def on_own_key(provider: Provider, headers: Headers, body: JSON) -> Reply:
-    found = services().pool.send(provider.name, provider.base, "POST", EMBEDDINGS, headers, orjson.dumps(body))
+def on_own_key(provider: Provider, headers: Headers, body: JSON, client: Client) -> Reply:
+    content = orjson.dumps(body)
+    found = services().pool.send(provider.name, provider.base, "POST", EMBEDDINGS, headers, content, client.watch)
+    stop = client.watch(found.abort)
     try:
-        content = b"".join(iter(found.read, b""))
+        answer = b"".join(iter(found.read, b""))
     finally:
+        stop()
         found.close()
-    return Reply(found.status, answer_headers(found.headers, shared=False), Whole(content), parse(content))
+    return Reply(found.status, answer_headers(found.headers, shared=False), Whole(answer), parse(answer))
 
 
-def answer(provider: Provider, send: Send, question: Question) -> Response:
+def answer(provider: Provider, send: Send, question: Question, client: Client) -> Response:
     """Embeds batch by batch. What the provider refuses is passed on; what was embedded before it is paid."""
     vectors, tokens, bills = Vectors(len(question.texts)), 0, []
     for start, texts in cosines.batches(question.texts):
+        if client.gone():
+            raise ClientGone("The client left.")
         reply = send(cosines.request(question.model, texts))
         bills += [reply.bill] if reply.bill else []
         if reply.status >= 400:

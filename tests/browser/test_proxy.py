@@ -102,6 +102,14 @@ def test_a_client_that_leaves_is_noticed_while_the_site_is_silent(server: Server
     site.closed.wait(SECONDS * 0.8)
 
 
+def test_a_client_that_leaves_is_noticed_before_the_site_has_answered_at_all(server: Server, site: Script) -> None:
+    site.answers("GET", "/", steps=[Gate("silent")])
+    with closing(http.client.HTTPConnection(HOST, server.port, timeout=10)) as connection:
+        connection.request("GET", f"/proxy/{site.url}/")
+        site.reached("silent")
+    site.closed.wait(SECONDS * 0.8)
+
+
 def test_a_page_of_another_origin_may_read_what_a_redirect_leads_to(
     server: Server, site: Script, app: Pages, page: Page
 ) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from fake_provider import Gate
+from wire import head
 
+from e2e.calls import calling
 from e2e.conftest import Script, Site
 from e2e.server import Caller, Server
 
@@ -60,3 +63,15 @@ def test_many_documents_are_compared_in_two_batches_and_paid_to_the_token(site: 
     assert (len(found["similarity"]), len(found["similarity"][-1]), found["tokens"]) == (2_500, 2_500, 7_500)
     assert answer.headers["X-AIPipe-Cost"] == "0.0075"
     assert sorted(entry.cost for entry in site.server.ledger.entries(caller.email)) == [1_500_000, 6_000_000]
+
+
+@pytest.mark.parametrize("at", ["head", "body"])
+def test_who_leaves_with_a_native_key_ends_the_providers_work_at_once(
+    server: Server, provider: Script, native: Caller, at: str
+) -> None:
+    told = [head(200, {"Content-Type": "application/json", "Content-Length": "1000"}), b'{"data": [']
+    provider.answers("POST", "/v1/embeddings", steps=[*(told if at == "body" else []), Gate("silent")])
+    with calling(server, "/similarity", native, {"docs": [FOX, CANINE]}) as call:
+        provider.reached("silent")
+        call.leave()
+        provider.closed.wait()
