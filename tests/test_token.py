@@ -9,11 +9,12 @@ from typing import Any
 
 import fake_google
 import pytest
-from conftest import MakeApp
+from conftest import SECRET, MakeApp
 from fake_google import CLIENT_ID, credential
 from fake_provider import FakeProvider
 from flask.testing import FlaskClient
 
+from aipipe import nonces
 from aipipe.google import Certificates, Google
 
 KEY = fake_google.key("today")
@@ -60,6 +61,13 @@ def test_a_credential_becomes_a_token_that_works(client: FlaskClient, way: str) 
     assert told.keys() == {"token", "email", "sub", "name", "given_name", "family_name", "picture"}
     usage = client.get("/usage", headers={"Authorization": told["token"]})
     assert usage.get_json()["email"] == "alice@example.com"
+
+
+@pytest.mark.usefixtures("published")
+def test_a_credential_of_our_own_sign_in_page_is_good_there_alone(client: FlaskClient) -> None:
+    ours, theirs = nonces.make(SECRET), nonces.make("another secret of 32 characters!")
+    assert client.post("/token", data={"credential": credential(KEY, nonce=ours)}).status_code == 401
+    assert client.post("/token", data={"credential": credential(KEY, nonce=theirs)}).status_code == 200
 
 
 @pytest.mark.usefixtures("published")

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from aipipe import nonces
 from aipipe.errors import InvalidRequest, NotAuthenticated
 from aipipe.providers.base import read_body
 from aipipe.redirects import challenge_of
@@ -39,6 +40,8 @@ def exchange(fields: Mapping[str, Any]) -> Response:
             "AI Pipe makes a token from `credential`, the JWT of Google's sign-in, or a POSTed `code`: send one."
         )
     person = services().google.verify(credential)
+    if person.nonce and nonces.is_ours(services().config["AIPIPE_SECRET"], person.nonce):
+        raise NotAuthenticated("This credential is of AI Pipe's own sign-in page, and good there alone. Sign in there.")
     return json_response({"token": services().issue_token(person.email), "email": person.email, **person.details})
 
 
