@@ -1,23 +1,20 @@
-"""Passes on what is not a stream of events: whole answers, large ones, and those that nobody meters."""
+"""Passes on what is not a stream of events: whole answers, and those that nobody meters."""
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from typing import IO, Protocol
 
 from aipipe.client import Client
 from aipipe.errors import ProviderError
-from aipipe.formats import JSON, UNREADABLE, Reading, parse
+from aipipe.formats import JSON, UNREADABLE, Reading
 from aipipe.metering import Bill, Charge
-from aipipe.upstream import Answer
 
 log = logging.getLogger(__name__)
 
 PIECE = 2**18  # bytes of a whole answer that are sent at once
-EDGE = 2**16  # bytes at the end of a large answer that are searched for the usage
 
 
 def hang_up() -> ConnectionResetError:
@@ -68,63 +65,32 @@ class Unmetered:
         self._answer.close()
 
 
-class Large:
-    """A metered answer too large to be read whole. Its last bytes wait until it is charged."""
+class Spooled:
+    """Bytes that are all there, in a file."""
 
-    def __init__(self, answer: Answer, charge: Charge, chunks: list[bytes]) -> None:
-        self._answer, self._charge = answer, charge
-        self._chunks = deque(chunks)
-        self._tail = b"".join(chunks)[-EDGE:]
-        self._open = True
-        self._cut = False
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
 
-    def __iter__(self) -> Large:
-        return self
-
-    def __next__(self) -> bytes:
-        while self._open and len(self._chunks) < 2:
-            self._fetch()
-        if self._chunks:
-            return self._chunks.popleft()
-        if self._cut:
-            raise hang_up()
-        raise StopIteration
-
-    def _fetch(self) -> None:
-        """One more chunk; at the end the charge is settled."""
-        try:
-            chunk = self._answer.read()
-        except ProviderError as error:
-            chunk, self._cut = b"", True
-            self._charge.failed(error.status, error.message)
-        if chunk:
-            self._chunks.append(chunk)
-            self._tail = (self._tail + chunk)[-EDGE:]
-            return
-        self._open = False
-        self._answer.close()
-        reading = usage_at_end(self._charge, self._tail)
-        settle(self._charge, reading, self._answer.status, interrupted=self._cut)
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(PIECE):
+            yield piece
 
     def close(self) -> None:
-        """The caller has all, or has left: an answer that isn't a stream is read on to its end."""
-        while self._open:
-            self._chunks.clear()
-            self._fetch()
+        self._file.close()
+
+
+def is_answer(status: int) -> bool:
+    """Whether what comes with this status is what was asked for: nobody bills a refusal, or a way to somewhere else."""
+    return 200 <= status < 300 and status not in (204, 205)
 
 
 def settle(charge: Charge, reading: Reading, status: int, *, interrupted: bool = False) -> Bill | None:
-    """Charges an answer that isn't a stream. A refusal that tells no usage costs nothing, cut short or not."""
-    if status >= 400 and reading.usage is None:
+    """Charges an answer that isn't a stream. What is none and tells no usage costs nothing, cut short or not."""
+    if reading.usage is None and not is_answer(status):
         charge.release()
         return None
     return charge.settle(reading, status=status, interrupted=interrupted)
-
-
-def usage_at_end(charge: Charge, tail: bytes) -> Reading:
-    """The usage that a large answer ends with. Inside of a JSON string the quotes around the name would be escaped."""
-    at = tail.rfind(b'"usage')  # and Gemini's "usageMetadata"
-    return read(charge, parse(b"{" + tail[at:]) if at >= 0 else None)
 
 
 def read(charge: Charge, answer: JSON | None) -> Reading:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from tempfile import SpooledTemporaryFile
 
 from aipipe import arrays, sse
-from aipipe.answers import Large, Unmetered, Whole, read, settle
+from aipipe.answers import Spooled, Unmetered, Whole, is_answer, read, settle
 from aipipe.client import Client
 from aipipe.errors import ProviderError, ProviderTimeout
 from aipipe.formats import JSON, Reading, parse
 from aipipe.forwarding import Headers, answer_headers
 from aipipe.metering import Bill, Charge, ClientGone
 from aipipe.money import show
+from aipipe.outline import outline
 from aipipe.streaming import Reader, Stream
 from aipipe.upstream import Answer, Body, Pool, unwatched
 
-WHOLE = 8 * 2**20  # bytes: an answer up to this is read whole before any of it is passed on
+WHOLE = 8 * 2**20  # bytes: an answer up to this is kept in memory, a larger one in a file
 
 # What the operator has to hear of, by the provider's status; what is left is the caller's business.
 REFUSALS = {
@@ -26,14 +29,15 @@ REFUSALS = {
     500: "It failed.",
 }
 
-AnswerBody = Whole | Large | Stream | Unmetered
+AnswerBody = Whole | Spooled | Stream | Unmetered
 
 
 @dataclass(slots=True)
 class Reply:
     """What goes back to the caller. Whoever takes it must close `body`, even one that was never begun.
 
-    Of an answer that was read whole there are also its `content`, where that is a JSON object, and its `bill`.
+    Of an answer that isn't a stream there are also its `bill` and, where that is a JSON object and not too large, its
+    `content`.
     """
 
     status: int
@@ -90,12 +94,12 @@ def begin(answer: Answer, charge: Charge, client: Client, whole: int = WHOLE) ->
         headers.append(("X-AIPipe-Capped", str(charge.grant.tokens)))
     if sentence := REFUSALS.get(answer.status, REFUSALS[500] if answer.status > 500 else None):
         charge.failed(answer.status, sentence)
-    events = _events(answer, charge) if answer.status < 400 else None
+    events = _events(answer, charge) if is_answer(answer.status) else None
     charge.sight.answers(streams=events is not None)
     if events:
         headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         return Reply(answer.status, headers, Stream(answer, charge, client, events))
-    if answer.status < 400 and charge.call.ask.told:  # its price is known, so it needn't be read before it is passed on
+    if charge.call.ask.told and is_answer(answer.status):  # its price is known, so it may pass as it comes
         bill = charge.settle(Reading(), status=answer.status)
         return Reply(answer.status, [*headers, *bill_headers(bill)], Unmetered(answer, client), bill=bill)
     return _read_whole(answer, charge, headers, whole)
@@ -110,31 +114,38 @@ def _events(answer: Answer, charge: Charge) -> Reader | None:
 
 
 def _read_whole(answer: Answer, charge: Charge, headers: Headers, whole: int) -> Reply:
-    chunks: list[bytes] = []
-    size = 0
+    """Takes all of an answer before any of it is passed on, however slowly that is taken: in a file, if it is large."""
+    spool = SpooledTemporaryFile(max_size=whole)  # noqa: SIM115 - closed with the reply, or below
     try:
         while chunk := answer.read():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > whole:
-                return Reply(answer.status, headers, Large(answer, charge, chunks))
-    except ProviderError as error:
+            spool.write(chunk)
+    except (ProviderError, OSError) as error:
         answer.close()
-        charge.failed(error.status, error.message)
-        settle(charge, Reading(text_bytes=size * charge.call.ask.output), answer.status, interrupted=True)
-        raise
+        failure = error if isinstance(error, ProviderError) else ProviderError("AI Pipe has no room for this answer.")
+        charge.failed(failure.status, failure.message)
+        written = spool.tell() * charge.call.ask.output
+        settle(charge, Reading(text_bytes=written), answer.status, interrupted=True)
+        spool.close()
+        raise failure from None
     answer.close()
-    body = b"".join(chunks)
-    content = parse(body)
-    bill = _settle_whole(charge, body, content, answer.status)
-    return Reply(answer.status, [*headers, *bill_headers(bill)], Whole(body), content, bill)
+    size = spool.tell()
+    if size > whole:
+        spool.flush()
+        with mmap(spool.fileno(), 0, access=ACCESS_READ) as body:
+            bill = _settle_whole(charge, outline(body), size, answer.status)
+        return Reply(answer.status, [*headers, *bill_headers(bill)], Spooled(spool), bill=bill)
+    spool.seek(0)
+    content = parse(found := spool.read())
+    spool.close()
+    bill = _settle_whole(charge, outline(found) if content is None else content, size, answer.status)
+    return Reply(answer.status, [*headers, *bill_headers(bill)], Whole(found), content, bill)
 
 
-def _settle_whole(charge: Charge, body: bytes, found: JSON | None, status: int) -> Bill | None:
-    """Charges a whole answer."""
+def _settle_whole(charge: Charge, found: JSON | None, size: int, status: int) -> Bill | None:
+    """Charges a whole answer of so many bytes."""
     reading = read(charge, found)
     if found is not None and reading.usage is None and charge.call.ask.output:
-        reading.text_bytes = len(body)
+        reading.text_bytes = size
     return settle(charge, reading, status)
 
 

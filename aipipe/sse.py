@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_EVENT_BYTES = 16 * 1024 * 1024
+MAX_EVENT_BYTES = 64 * 2**20  # twice what the largest picture takes
 
 _BOM = b"\xef\xbb\xbf"
 

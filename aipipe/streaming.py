@@ -62,6 +62,7 @@ class Stream:
         except ProviderError as error:
             return self._broken(error)
         if self._left:
+            self._see(chunk)  # perhaps the usage
             self.close()
             raise StopIteration
         return self._take(chunk) if chunk else self._end()
@@ -123,6 +124,8 @@ class Stream:
 
     def _settle(self, *, interrupted: bool) -> bytes:
         self._settled = True
+        if self._events.skipped and not self._watch.reading.usage:  # it was in there, perhaps: all that is held, then
+            self._watch.reading.text_bytes += sse.MAX_EVENT_BYTES
         self.bill = bill = self._charge.settle(self._watch.reading, status=self._answer.status, interrupted=interrupted)
         if bill is None or not self._comments:
             return b""

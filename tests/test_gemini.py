@@ -195,7 +195,7 @@ def test_headers_that_choose_a_part_of_the_answer_or_another_method_stay_here(
     assert not names & {"x-goog-fieldmask", "x-goog-user-project", "x-http-method-override"}
 
 
-def test_a_large_picture_is_passed_on_as_it_comes_and_its_usage_read_at_the_end(
+def test_beside_a_large_picture_the_usage_is_read(
     provider: FakeProvider, make_app: MakeApp, token: Callable[[str], str]
 ) -> None:
     usage = {
@@ -207,7 +207,8 @@ def test_a_large_picture_is_passed_on_as_it_comes_and_its_usage_read_at_the_end(
     provider.answers("POST", f"/v1beta/models/{NANO}:generateContent", json={**picture, "responseId": "r-large"})
     app, path = make_app(), f"/geminiv1beta/models/{NANO}:generateContent"
     body, headers = said({"text": "Draw"}), {"Authorization": token("alice@example.com")}
-    answer = app.test_client().post(path, json=body, headers=headers, environ_overrides={"RAW_URI": path})
-    assert len(answer.data) > 9 * 2**20
+    given = {"RAW_URI": path}
+    with app.test_client().post(path, json=body, headers=headers, environ_overrides=given) as answer:
+        assert len(answer.data) > 9 * 2**20
     [entry] = app.extensions["aipipe"].ledger.entries("alice@example.com")
     assert (entry.cost, entry.answer_id) == (7 * 300 + 1_290 * 30_000, "r-large")

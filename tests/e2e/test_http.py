@@ -196,14 +196,14 @@ def test_an_answer_that_a_provider_cuts_short_does_not_look_whole(
     assert not received.endswith(b"0\r\n\r\n")
 
 
-def test_a_metered_answer_too_large_to_be_held_back_passes_and_is_charged(
+def test_a_metered_answer_too_large_for_memory_passes_and_is_charged(
     server: Server, provider: Script, alice: Caller
 ) -> None:
     body = json.dumps({**answer("x" * 9_000_000), "usage": USAGE}).encode()
     provider.answers("POST", CHAT, headers={"Content-Type": "application/json"}, body=body)
     received = ask(server, f"/openai{CHAT}", alice, question())
     assert received.body == body
-    assert "x-aipipe-cost" not in received.headers
+    assert received.headers["x-aipipe-cost"] == "0.00005"
     assert server.entry(alice).cost == COST
 
 

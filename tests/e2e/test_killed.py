@@ -72,11 +72,10 @@ def in_a_whole_answer(server: Server, provider: Script, caller: Caller) -> Itera
 
 @contextmanager
 def in_a_large_answer(server: Server, provider: Script, caller: Caller) -> Iterator[Call]:
-    """A request whose answer is too large to be read whole, and begins to be passed on."""
+    """A request whose answer is no stream, is too large for memory, and has all but come."""
     told, body = whole(answer("x" * 9_000_000))
     provider.answers("POST", CHAT, steps=[told, body[:-200], Gate("in a large answer"), body[-200:]])
     with calling(server, TARGET, caller, question()) as call:
-        assert call.response.status == 200
         provider.reached("in a large answer")
         yield call
 
