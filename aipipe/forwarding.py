@@ -42,7 +42,8 @@ def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: bool) -> Headers:
-    """The caller's headers for their way upstream, and the key's; `shared` when that is the operator's.
+    """The caller's headers for their way upstream, and the key's, which replace them; `shared` when that is the
+    operator's.
 
     Identity encoding is asked for, since an answer that can't be read can't be priced.
     """

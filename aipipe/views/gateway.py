@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 bp = Blueprint("gateway", __name__)
 
 
+# What was read here as UTF-8 must not be read there as something else, which a caller's own `charset` might ask for.
+AS_JSON = {"Content-Type": "application/json"}
+
+
 class Rest(BaseConverter):
     """Whatever comes behind the provider's name, in any spelling: it is judged later, as it came."""
 
@@ -78,12 +82,13 @@ def pass_on(
     check: Callable[[JSON], None] | None = None,
 ) -> Response:
     """A request that costs the operator nothing. A body that has a `check` goes out as it was read for that."""
-    headers = request_headers(list(iter(request.headers)), credentials, shared=shared)
     body = whole_body() or None
     if check:
+        credentials = {**credentials, **AS_JSON}
         asked = read_body(body or b"")
         check(asked)
         body = orjson.dumps(asked)
+    headers = request_headers(list(iter(request.headers)), credentials, shared=shared)
     client = Client(request.environ)
     answer = services().pool.send(provider.name, provider.base, request.method, target, headers, body, client.watch)
     passing = Unmetered(answer, client)
@@ -94,14 +99,14 @@ def meter(
     provider: Provider, endpoint: Endpoint, format: Format, target: str, credentials: dict[str, str], identity: Identity
 ) -> Response:
     """A request that costs, as JSON or as a form with files."""
-    headers = request_headers(list(iter(request.headers)), credentials, shared=True)
+    caller = list(iter(request.headers))
     if endpoint.form:
         form = multipart.read(request.stream, request.headers.get("Content-Type", ""))
-        headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
-        headers.append(("Content-Type", form.content_type))
+        headers = request_headers(caller, {**credentials, "Content-Type": form.content_type}, shared=True)
         asked = calling.Request(provider, endpoint, format, target, headers, form.fields, form.size, form)
     else:
         raw = whole_body()
+        headers = request_headers(caller, {**credentials, **AS_JSON}, shared=True)
         asked = calling.Request(provider, endpoint, format, target, headers, read_body(raw), len(raw))
     try:
         reply = calling.meter(services(), identity, asked, Client(request.environ))
