@@ -11,7 +11,7 @@ from aipipe.client import Client
 from aipipe.formats import JSON, Format
 from aipipe.forwarding import Headers
 from aipipe.multipart import Form
-from aipipe.providers import Endpoint, Provider
+from aipipe.providers import Call, Endpoint, Provider
 from aipipe.services import Services
 from aipipe.tokens import Identity
 
@@ -51,11 +51,12 @@ def meter(
         endpoint, format, path, request.body, request.size, parts.prices, budget, answer_tokens
     )
     charge = parts.metering.admit(identity, budget, call, client.gone)
-    body = request.form or upstream_body(call.body, format, charge.grant.cap)
+    body = request.form or upstream_body(call, charge.grant.cap)
     return relay.send(parts.pool, charge, endpoint.method, request.target, request.headers, body, client, whole=whole)
 
 
-def upstream_body(body: JSON, format: Format, cap: int | None) -> bytes:
+def upstream_body(call: Call, cap: int | None) -> bytes:
     """The request as the provider gets it, always written anew: a field that stands twice goes out as we read it."""
-    format.cap(body, cap)
-    return orjson.dumps(body)
+    call.format.cap(call.body, cap)
+    call.provider.confine(call)
+    return orjson.dumps(call.body)

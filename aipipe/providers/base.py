@@ -173,6 +173,9 @@ class Provider:
     def refuse(self, body: JSON) -> None:
         """Raises NotAllowed for what this provider, beyond its formats, must not be asked on a shared key."""
 
+    def confine(self, call: Call) -> None:
+        """Changes a call's body for its way upstream, so that what it asks for costs no more than was held."""
+
     def prepare(
         self,
         endpoint: Endpoint,
@@ -247,7 +250,9 @@ DECIDING = frozenset({
     "max_tokens", "max_completion_tokens", "max_output_tokens", "previous_response_id", "prompt", "modalities",
     "conversation", "web_search_options", "plugins", "preset", "thinking", "messages", "input", "mcp_servers",
     "container", "audio", "voice", "stream_format", "response_format", "output_format", "svg", "quality",
-    "context_management", "background_options", "prompt_cache_options", "multi_agent",
+    "context_management", "background_options", "prompt_cache_options", "multi_agent", "provider", "search_parameters",
+    "deferred", "enable_search", "search_options", "enable_code_interpreter", "compound_custom", "search_settings",
+    "web_search", "venice_parameters", "data_sources",
 })  # fmt: skip
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property, partial
 from typing import Any
 
-from aipipe.errors import NotAllowed
+from aipipe.errors import InvalidRequest, NotAllowed
 from aipipe.formats import JSON, Chat, Completions, Embeddings, Messages, Responses
 from aipipe.kept import Kept
+from aipipe.models import limits
+from aipipe.money import MAX_DOLLARS
 from aipipe.pricing import Prices, barred
 from aipipe.providers import model_list
-from aipipe.providers.base import Provider, free, metered
-from aipipe.rates import Rate, nano
+from aipipe.providers.base import Call, Provider, free, metered
+from aipipe.rates import NANO, Rate, nano
 from aipipe.usage_parsing import Usage
 
 
@@ -55,6 +57,54 @@ class OpenRouter(Provider):
     def refuse(self, body: JSON) -> None:
         if body.get("models"):
             raise NotAllowed("AI Pipe prices one model a request: leave out models, or try them one by one.")
+        own_ceiling(body)
+
+    def confine(self, call: Call) -> None:
+        """Tells the prices above which no endpoint may serve it: docs/decisions/017-dearer-endpoints.md."""
+        if call.card.free:
+            return
+        chosen = call.body.get("provider") or {}
+        room = 1 if chosen else UNCHOSEN
+        ceiling = {name: price * room for name, price in held_prices(call).items()}
+        for name, own in own_ceiling(call.body).items():
+            ceiling[name] = min(own, ceiling.get(name, own))
+        call.body["provider"] = {**chosen, "max_price": {name: float(price) for name, price in ceiling.items()}}
+
+
+# How far above the held prices an endpoint may be that the caller had no say in.
+UNCHOSEN = 2
+
+
+def held_prices(call: Call) -> dict[str, Decimal]:
+    """What was held, in dollars: for a million tokens in and out, for a request, for an image.
+
+    https://openrouter.ai/docs/features/provider-routing#max-price
+    """
+    card = call.card
+    found = {
+        "prompt": card.input / 1000,
+        "request": card.request / NANO,
+        "image": card.input * limits(call.model).image / NANO,
+    }
+    return {**found, "completion": card.output / 1000} if call.ask.output else found
+
+
+def own_ceiling(body: JSON) -> dict[str, Decimal]:
+    """The caller's own `max_price`. Raises InvalidRequest where it, or the object around it, can't be read."""
+    chosen = body.get("provider") or {}
+    prices = (chosen.get("max_price") or {}) if isinstance(chosen, dict) else None
+    if not isinstance(prices, dict):
+        raise InvalidRequest("AI Pipe expected an object in provider, and one in its max_price.")
+    found = {}
+    for name, value in prices.items():
+        try:
+            price = Decimal(str(value))
+        except InvalidOperation:
+            price = Decimal(-1)
+        if not price.is_finite() or not 0 <= price <= MAX_DOLLARS or isinstance(value, bool):
+            raise InvalidRequest(f"AI Pipe can't use max_price {name[:40]}={str(value)[:40]}: send dollars.")
+        found[name] = price
+    return found
 
 
 def _dollars(value: Any) -> Decimal | None:
