@@ -11,7 +11,7 @@ from bodies import IMAGE, REQUESTS
 
 from aipipe.admission import Ask
 from aipipe.errors import InvalidRequest, NotAllowed
-from aipipe.formats import Chat, Completions, Context, Embeddings, Format, Messages, Reading, Responses
+from aipipe.formats import Chat, Completions, Context, Embeddings, Format, Generate, Messages, Reading, Responses
 from aipipe.formats.base import TEMPLATE_BYTES
 from aipipe.models import Limits
 from aipipe.providers.base import read_body
@@ -64,10 +64,22 @@ NOT_ALLOWED: dict[str, tuple[Format, dict[str, Any], str]] = {
     "a film": (CHAT, chat({"type": "video_url", "video_url": {"url": "https://example.com"}}), "'video_url'"),
     "an earlier answer's sound": (CHAT, {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "audio"),
     "a custom voice": (CHAT, chat(audio={"voice": {"id": "v"}}), "voices"),
+    "xAI's search": (CHAT, chat(search_parameters={"mode": "auto"}), "search_parameters"),
+    "xAI's search in a response": (Responses(), {"input": "Hi", "search_parameters": {}}, "search_parameters"),
+    "an answer for later": (CHAT, chat(deferred=True), "deferred"),
+    "Qwen's search": (CHAT, chat(enable_search=True), "enable_search"),
+    "Qwen's code": (CHAT, chat(enable_code_interpreter=True), "enable_code_interpreter"),
+    "Groq's tools": (CHAT, chat(compound_custom={"tools": {"enabled_tools": ["web_search"]}}), "compound_custom"),
+    "Groq's search": (CHAT, chat(search_settings={"include_domains": ["example.com"]}), "search_settings"),
+    "Baidu's search": (CHAT, chat(web_search={"enable": True}), "web_search"),
+    "Venice's search": (CHAT, chat(venice_parameters={"enable_web_search": "on"}), "venice_parameters"),
+    "Azure's data": (CHAT, chat(data_sources=[{"type": "azure_search"}]), "data_sources"),
     "background": (Responses(), {"input": "Hi", "background": True}, "background"),
     "an empty conversation": (Responses(), {"input": "Hi", "conversation": {}}, "conversation"),
     "a stored prompt": (Responses(), {"prompt": {"id": "p"}}, "prompt"),
     "a reference": (Responses(), {"input": [{"type": "item_reference", "id": "i"}]}, "item_reference"),
+    "a reference without a type": (Responses(), {"input": [{"id": "msg_1"}]}, "item_reference"),
+    "a reference with a role": (Responses(), {"input": [{"id": "msg_1", "role": "user"}]}, "item_reference"),
     "an image of the account's": (Responses(), responses({"type": "input_image", "file_id": "f"}), "file_id"),
     "a file in a tool's result": (
         Responses(),
@@ -115,6 +127,11 @@ INVALID: dict[str, tuple[Format, dict[str, Any], str]] = {
     "too many choices": (CHAT, chat(n=129), "n=129"),
     "bad best": (Completions(), {"prompt": "Hi", "best_of": "all"}, "best_of=all"),
     "a budget in quotes": (Messages(), message(thinking={"type": "enabled", "budget_tokens": "9"}), "budget_tokens"),
+    "a sound in a list": (
+        CHAT,
+        chat({"type": "input_audio", "input_audio": {"data": [1] * 500, "format": "wav"}}),
+        "data of input_audio",
+    ),
     "messages that are none": (CHAT, {"messages": ["Hi"]}, "objects in messages"),
     "messages in an object": (CHAT, {"messages": {"0": {}}}, "a list in messages"),
     "content in an object": (CHAT, {"messages": [{"content": {}}]}, "a list in content"),
@@ -224,7 +241,14 @@ CAPPED: dict[str, tuple[Format, dict[str, Any], int | None, dict[str, Any]]] = {
     "OpenAI's chat": (CHAT, {}, 9, {"max_completion_tokens": 9}),
     "any other chat": (Chat(), {}, 9, {"max_tokens": 9}),
     "the caller's older name stays": (CHAT, {"max_tokens": 50}, 9, {"max_tokens": 9}),
-    "the caller's newer name stays": (Chat(), {"max_completion_tokens": 50}, 9, {"max_completion_tokens": 9}),
+    "the caller's newer name stays at OpenAI": (CHAT, {"max_completion_tokens": 50}, 9, {"max_completion_tokens": 9}),
+    "elsewhere the older one takes its place": (Chat(), {"max_completion_tokens": 50}, 9, {"max_tokens": 9}),
+    "elsewhere a caller's cap goes by the older one": (
+        Chat(), {"max_completion_tokens": 50}, None, {"max_tokens": 50},
+    ),
+    "elsewhere of two the larger goes": (
+        Chat(), {"max_completion_tokens": 50, "max_tokens": 90}, None, {"max_tokens": 90},
+    ),
     "both are lowered": (
         CHAT, {"max_completion_tokens": 50, "max_tokens": 60}, 9, {"max_completion_tokens": 9, "max_tokens": 9},
     ),
@@ -280,6 +304,22 @@ COUNTED: dict[str, tuple[Format, list[Any], int, int]] = {
     "thoughts": (CHAT, [delta(reasoning="Hm"), delta(reasoning_content="Hm")], 4, 2),
     "a refusal": (CHAT, [delta(refusal="No")], 2, 1),
     "arguments": (CHAT, [delta(tool_calls=[{"function": {"arguments": '{"a":'}}, {}])], 5, 1),
+    "input of a custom tool": (
+        CHAT,
+        [delta(tool_calls=[{"id": "c1", "type": "custom", "custom": {"name": "f", "input": "Hello"}}])],
+        5,
+        1,
+    ),
+    "arguments of a function, as they once were": (CHAT, [delta(function_call={"arguments": '{"a":'})], 5, 1),
+    "a thought under two names": (
+        CHAT,
+        [delta(reasoning="Hm", reasoning_details=[{"type": "reasoning.text", "text": "Hm"}])],
+        2,
+        1,
+    ),
+    "parts": (CHAT, [delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}])], 2, 1),
+    "what was said, and not its sound": (CHAT, [delta(audio={"id": "a", "transcript": "Hi", "data": "AAAA"})], 2, 1),
+    "no picture": (CHAT, [delta(role="assistant", images=[{"image_url": {"url": IMAGE}}])], 0, 0),
     "choices": (CHAT, [{"choices": [{"delta": {"content": "a"}}, {"delta": {"content": "b"}}]}], 2, 2),
     "completions": (Completions(), [{"choices": [{"text": "Hello"}]}], 5, 1),
     "responses": (Responses(), [{"type": "response.output_text.delta", "delta": "Hi"}, {"delta": {}}], 2, 1),
@@ -288,6 +328,39 @@ COUNTED: dict[str, tuple[Format, list[Any], int, int]] = {
         [{"delta": {"text": "Hi"}}, {"delta": {"thinking": "Hm"}}, {"delta": {"partial_json": "{"}}],
         5,
         3,
+    ),
+    "input of a response's tool": (
+        Responses(),
+        [{"type": "response.custom_tool_call_input.delta", "delta": "Hello"}],
+        5,
+        1,
+    ),
+    "thoughts that are shown, without their signature": (
+        Messages(),
+        [
+            {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": ""}},
+            {"delta": {"thinking": "Hm"}},
+            {"delta": {"signature": "EqoB"}},
+        ],
+        2,
+        1,
+    ),
+    "thoughts that aren't": (
+        Messages(),
+        [
+            {"delta": {"thinking": "Hm"}},
+            {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": ""}},
+            {"delta": {"signature": "EqoB"}},
+            {"type": "content_block_start", "content_block": {"type": "redacted_thinking", "data": "EmwK"}},
+        ],
+        10,
+        3,
+    ),
+    "a call of Gemini's": (
+        Generate(),
+        [{"candidates": [{"content": {"parts": [{"functionCall": {"args": {"a": 1}}}]}}]}],
+        16,
+        1,
     ),
     "no JSON": (CHAT, [b"Hello", b"", b"[1]", b"{", b"null"], 0, 0),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aipipe.formats.audio import Speech, Transcription, Translation
 from aipipe.formats.base import JSON, UNREADABLE, Context, Format, Reading, Watch, parse
 from aipipe.formats.chat import Chat
+from aipipe.formats.compatible_chat import CompatibleChat
 from aipipe.formats.completions import Completions
 from aipipe.formats.embeddings import Embeddings
 from aipipe.formats.gemini_chat import GeminiChat
@@ -18,6 +19,7 @@ __all__ = [
     "JSON",
     "UNREADABLE",
     "Chat",
+    "CompatibleChat",
     "Completions",
     "Context",
     "Embed",

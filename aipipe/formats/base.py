@@ -26,6 +26,12 @@ UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 # https://developers.openai.com/api/docs/guides/realtime-costs
 SOUND_BYTES_PER_TOKEN = 3_200
 
+# Of a streamed piece of an answer: what isn't text that the model wrote, or is counted apart (sound, images).
+UNWRITTEN = frozenset({
+    "role", "id", "type", "name", "format", "data", "signature", "thought_signature", "extra_content", "images",
+    "annotations",
+})  # fmt: skip
+
 # Providers wrap messages in a template of their own: more than the JSON around them, for very short ones.
 TEMPLATE_BYTES = 64
 
@@ -137,6 +143,19 @@ def parse(data: bytes) -> JSON | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def texts(piece: object) -> Iterator[str]:
+    """Every text in a streamed piece of an answer, at any depth, but for what is `UNWRITTEN`."""
+    rest = [piece]
+    while rest:
+        found = rest.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            rest.extend(value for name, value in found.items() if name not in UNWRITTEN)
+        elif isinstance(found, list):
+            rest.extend(found)
 
 
 def data_event(payload: JSON, name: str = "") -> bytes:

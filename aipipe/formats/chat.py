@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aipipe.admission import SHORTEST_ANSWER, WHOLE_ANSWER, Ask
+from aipipe.errors import InvalidRequest
 from aipipe.formats.base import (
     JSON,
     TEMPLATE_BYTES,
@@ -22,6 +23,7 @@ from aipipe.formats.base import (
     refuse_kinds,
     refuse_long_caching,
     refuse_stored_voice,
+    texts,
 )
 from aipipe.sse import Event
 from aipipe.usage_parsing import Flavour
@@ -32,6 +34,16 @@ PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "thinking", "r
 NO_PRICE = {
     "web_search_options": "searches are billed per call",
     "plugins": "they are billed per call",
+    "search_parameters": "searches are billed by their sources",  # https://docs.x.ai/docs/guides/live-search
+    "deferred": "its usage is known only after the answer has left",  # xAI's
+    "enable_search": "searches are billed per call",  # https://www.alibabacloud.com/help/en/model-studio/web-search
+    "search_options": "searches are billed per call",
+    "enable_code_interpreter": "it is billed per call",
+    "compound_custom": "its tools are billed per call",  # https://console.groq.com/docs/compound
+    "search_settings": "searches are billed per call",
+    "web_search": "searches are billed per call",  # Baidu's
+    "venice_parameters": "searches are billed per call",  # https://docs.venice.ai
+    "data_sources": "what they add is not known beforehand",  # Azure's
     "preset": "it belongs to the operator's account",
     "n_predict": "max_tokens says how long an answer may be",  # llama.cpp believes it rather than max_tokens
 }
@@ -69,6 +81,11 @@ def wanted(body: JSON) -> set[str]:
     return {item for item in asked if isinstance(item, str)} if isinstance(asked, list) else set()
 
 
+def cap_of(body: JSON) -> int | None:
+    """The caller's own cap: of two the larger one, since providers differ over which of them counts."""
+    return max(count(body, name) or 0 for name in CAPS) or None
+
+
 def image_bytes(part: JSON) -> int | None:
     """How many of the body's bytes are this image, if the part is one."""
     held = part.get("image_url")
@@ -82,12 +99,16 @@ def sound_bytes(part: JSON) -> int | None:
     held = part.get("input_audio")
     if part.get("type") != "input_audio" or not isinstance(held, dict):
         return None
-    return len(str(held.get("data") or ""))
+    data = held.get("data") or ""
+    if not isinstance(data, str):
+        raise InvalidRequest("AI Pipe expected a text, the sound in base64, in the data of input_audio.")
+    return len(data)
 
 
 @dataclass(frozen=True, slots=True)
 class Chat(OpenAIFamily):
-    """`cap_field` is the one that goes upstream when the caller set none."""
+    """`cap_field` is how the provider spells a cap. Where that is `max_tokens`, it takes the place of the newer name,
+    which not everybody reads: https://github.com/earendil-works/pi/issues/8018."""
 
     cap_field: str = "max_tokens"
 
@@ -102,7 +123,7 @@ class Chat(OpenAIFamily):
             # A sound is at most so many tokens, and probably a quarter of them, as text is of its bytes.
             input_bytes=text + -(-sum(sounds) // HEARD_BYTES_PER_TOKEN),
             input_tokens=len(images) * context.limits.image,
-            cap=max(count(body, name) or 0 for name in CAPS) or None,  # providers differ over which of two counts
+            cap=cap_of(body),
             most=context.limits.most,
             choices=count(body, "n", most=128) or 1,
             least=WHOLE_ANSWER if context.limits.thinks else SHORTEST_ANSWER,
@@ -110,9 +131,13 @@ class Chat(OpenAIFamily):
         )
 
     def cap(self, body: JSON, tokens: int | None) -> None:
+        names = [name for name in CAPS if body.get(name) is not None]
+        if self.cap_field == "max_tokens" and "max_completion_tokens" in body:
+            tokens = cap_of(body) if tokens is None else tokens
+            del body["max_completion_tokens"]
+            names = []
         if tokens is not None:
-            set_already = [name for name in CAPS if body.get(name) is not None]
-            for name in set_already or [self.cap_field]:
+            for name in names or [self.cap_field]:
                 body[name] = tokens
         ask_for_usage(body)
 
@@ -136,18 +161,12 @@ def read_choices(answer: JSON, flavour: Flavour) -> Reading:
     return reader.reading
 
 
-def written(choice: dict[str, Any]) -> Iterator[object]:
-    """Every text of a choice in a stream's chunk: what is said, thought, refused, or passed to a tool."""
-    yield choice.get("text")
-    delta = choice.get("delta")
-    if isinstance(delta, dict):
-        for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            yield delta.get(name)
-        if isinstance(spoken := delta.get("audio"), dict):
-            yield spoken.get("transcript")
-        calls = delta.get("tool_calls")
-        for call in calls if isinstance(calls, list) else []:
-            yield (call.get("function") or {}).get("arguments")
+def written(choice: dict[str, Any]) -> Iterable[object]:
+    """Every text of a choice in a stream's chunk: what is said, thought, refused, or passed to a tool.
+
+    Once, where it stands there twice: some providers tell a thought under two names.
+    """
+    return dict.fromkeys((choice.get("text"), *texts(choice.get("delta"))))
 
 
 def sound(choice: dict[str, Any]) -> str:

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from aipipe.admission import Ask
-from aipipe.errors import NotAllowed
-from aipipe.formats.base import JSON, Context, Reading, objects
-from aipipe.formats.chat import Chat, ChoicesWatch, parts
-from aipipe.formats.gemini import consistent, message, refuse_others
+from aipipe.errors import InvalidRequest, NotAllowed
+from aipipe.formats.base import JSON, Context, objects
+from aipipe.formats.chat import parts
+from aipipe.formats.compatible_chat import CompatibleChat, ThoughtsWatch
+from aipipe.formats.gemini import consistent, fields, message, refuse_others
 from aipipe.formats.gemini_generate import A_PICTURE, UNASKED
 from aipipe.usage_parsing import Flavour
 
 CHAT = Flavour("google", "chat")
 BODY = frozenset({
-    "model", "messages", "stream", "streamOptions", "maxTokens", "maxCompletionTokens", "n", "temperature", "topP",
-    "stop", "seed", "tools", "toolChoice", "parallelToolCalls", "responseFormat", "reasoningEffort", "modalities",
-    "presencePenalty", "frequencyPenalty", "logprobs", "topLogprobs", "user", "audio", "serviceTier", "extraBody",
+    "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "temperature", "top_p",
+    "stop", "seed", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "modalities",
+    "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "user", "audio", "service_tier", "extra_body",
 })  # fmt: skip
 
 
-class GeminiChat(Chat):
-    """Chat, whose usage hides what was thought: it is what the total has over the prompt and the answer."""
+def refuse_spellings(body: JSON) -> None:
+    """Raises InvalidRequest for a field that Google reads under its JSON name too, beside or instead of OpenAI's."""
+    for name in body:
+        plain = re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name)
+        if name != plain and plain in BODY:
+            raise InvalidRequest(f"AI Pipe expected {plain!r}, as OpenAI spells it, not {name[:40]!r}.")
+
+
+class GeminiChat(CompatibleChat):
+    """Chat, whose usage hides what was thought."""
 
     def ask(self, body: JSON, context: Context) -> Ask:
-        asked = message(body, "the request")
-        refuse_others(asked, BODY, "requests")
-        extra = message(asked.get("extraBody"), "extra_body")
+        refuse_spellings(body)
+        refuse_others(body, BODY, "requests")
+        extra = message(body.get("extra_body"), "extra_body")
         refuse_others(extra, frozenset({"google"}), "requests")
         refuse_others(message(extra.get("google"), "google"), frozenset({"thinkingConfig"}), "requests")
         said = [*parts(objects(body, "messages"))]
@@ -44,33 +54,18 @@ class GeminiChat(Chat):
     def _refuse_addresses(self, said: list[JSON]) -> None:
         """Raises NotAllowed for an image that stands elsewhere, or isn't one."""
         for part in said:
-            image = part.get("image_url")
+            image = fields(part).get("imageUrl")
             url = image.get("url") if isinstance(image, dict) else image
-            if part.get("type") == "image_url" and not str(url).startswith("data:image/"):
+            told = part.get("type") == "image_url" or image is not None
+            if told and not str(url).startswith("data:image/"):
                 raise NotAllowed("AI Pipe takes images for Gemini as data:image/… URLs only: send the image itself.")
-
-    def read(self, answer: JSON) -> Reading:
-        watch = self.watch()
-        watch.take(answer)
-        watch.reading.identify(answer)
-        return watch.reading
 
     def watch(self) -> GeminiChatWatch:
         return GeminiChatWatch(CHAT)
 
 
-class GeminiChatWatch(ChoicesWatch):
+class GeminiChatWatch(ThoughtsWatch):
     def take(self, answer: Mapping[str, Any]) -> None:
-        super().take({**answer, "usage": with_thoughts(answer.get("usage"))})
+        super().take(answer)
         if found := self.reading.usage:
             self.reading.usage = replace(found, counts=consistent(found.counts))
-
-
-def with_thoughts(usage: Any) -> Any:
-    """The usage with all that isn't prompt as completion, if it is one that tells a total."""
-    if not isinstance(usage, Mapping):
-        return usage
-    total, prompt = usage.get("total_tokens"), usage.get("prompt_tokens")
-    if type(total) is not int or type(prompt) is not int or total - prompt < usage.get("completion_tokens", 0):
-        return usage
-    return {**usage, "completion_tokens": total - prompt}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from aipipe.admission import SHORTEST_ANSWER, WHOLE_ANSWER, Ask
 from aipipe.formats.base import JSON, Context, Reading, count, data_event, parse
 from aipipe.formats.gemini import Media, fields, media, message, messages, refuse_others, usage
@@ -94,4 +96,6 @@ class GenerateWatch:
         for candidate in candidates:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 self.reading.wrote(part.get("text"))
+                if call := part.get("functionCall"):
+                    self.reading.wrote(orjson.dumps(call).decode())
         return not candidates or any(candidate.get("finishReason") for candidate in candidates)

@@ -137,7 +137,13 @@ def instructions(body: JSON) -> int:
 
 
 class MessagesWatch(Reader):
-    """Follows a stream whose input is counted at its start, and its output, cumulatively, near its end."""
+    """Follows a stream whose input is counted at its start, and its output, cumulatively, near its end.
+
+    What is thought but not shown comes encrypted: as the data of its block or, behind no text of it, as its signature.
+    https://platform.claude.com/docs/en/build-with-claude/extended-thinking
+    """
+
+    _shown = False
 
     def see(self, event: Event) -> bool:
         found = parse(event.data)
@@ -151,10 +157,17 @@ class MessagesWatch(Reader):
         elif kind == "message_delta":
             self._add(found.get("usage"))
             self.reading.unfinished = False
+        if kind == "content_block_start":
+            block = found.get("content_block")
+            self.reading.wrote(block.get("data") if isinstance(block, dict) else None)
+            self._shown = False
         delta = found.get("delta")
         if isinstance(delta, dict):
             for name in ("text", "thinking", "partial_json"):
                 self.reading.wrote(delta.get(name))
+            self._shown = self._shown or bool(delta.get("thinking"))
+            if not self._shown:
+                self.reading.wrote(delta.get("signature"))
         return kind in {"message_stop", "error"}
 
     def _add(self, usage: Any) -> None:

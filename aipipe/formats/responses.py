@@ -53,11 +53,17 @@ def content(items: Iterator[JSON]) -> Iterator[JSON]:
         yield from objects(item, "output")
 
 
+def untyped(item: JSON) -> str:
+    """What OpenAI takes an item without a `type` for: an id alone stands for what is stored under it."""
+    return "message" if item.get("role") and item.get("content") is not None else "item_reference"
+
+
 class Responses(OpenAIFamily):
     def ask(self, body: JSON, context: Context) -> Ask:
         refuse_fields(body, SHARED)
         refuse_kinds(objects(body, "tools"), TOOLS, "tools")
-        refuse_kinds(objects(body, "input"), ITEMS, "input items", default="message")
+        for item in objects(body, "input"):
+            refuse_kinds(iter([item]), ITEMS, "input items", default=untyped(item))
         refuse_long_caching(body.get("prompt_cache_options"))
         images = inline = 0
         for part in content(objects(body, "input")):

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from aipipe.formats import Chat, Completions, Embeddings, Images, Responses, Speech, Transcription, Translation
+from aipipe.formats import (
+    Chat,
+    CompatibleChat,
+    Completions,
+    Embeddings,
+    Images,
+    Responses,
+    Speech,
+    Transcription,
+    Translation,
+)
 from aipipe.pricing import price_id_of
 from aipipe.providers.base import Endpoint, Provider, free, metered
+
+OPENAI = ("openai", "azure")  # whose models that think refuse max_tokens
 
 
 def endpoints(chat: Chat) -> tuple[Endpoint, ...]:
@@ -27,11 +39,12 @@ def endpoints(chat: Chat) -> tuple[Endpoint, ...]:
 
 def compatible(name: str, base: str, key_variable: str | None) -> Provider:
     """A provider of the operator's own. Few of them stop billing when we hang up, so all are read to the end."""
+    price_id = price_id_of(base)
     return Provider(
         name=name,
         base=base,
-        endpoints=endpoints(Chat()),
+        endpoints=endpoints(CompatibleChat("max_completion_tokens" if price_id in OPENAI else "max_tokens")),
         key_variable=key_variable,
-        price_id=price_id_of(base),
+        price_id=price_id,
         bills_on=True,
     )
