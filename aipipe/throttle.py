@@ -60,7 +60,7 @@ class Throttle:
             if len(self._refused) >= MOST_REFUSED:
                 self._refused.clear()
             self._refused[key] = until
-            wait = max(1, math.ceil(until - now))
+            wait = max(1, math.ceil(until - self._clock()))  # the look may have taken a while
             raise RateLimited(f"AI Pipe allows {per_minute} {what} a minute. Try again in {wait} s.", retry_after=wait)
         self._refused.pop(key, None)
 

@@ -146,6 +146,22 @@ def test_not_everybody_who_was_refused_is_remembered_for_ever(worker: Worker, mo
     assert len(limited._refused) <= 5
 
 
+def test_nobody_is_told_to_wait_for_more_than_a_minute_however_long_the_look_took(
+    ledgers: Callable[[], Ledger], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = ledgers().visits
+
+    def somebody_else_came_first(key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        clock.now += 5
+        visits.enter(key, limit, expiry, amount)
+        return False
+
+    monkeypatch.setattr(visits, "acquire_entry", somebody_else_came_first)
+    with pytest.raises(RateLimited) as caught:
+        Throttle(visits, clock=clock).count("requests", ALICE, 1)
+    assert caught.value.headers["Retry-After"] == "60"
+
+
 def test_visits_that_have_expired_are_thrown_away(ledgers: Callable[[], Ledger], clock: Clock) -> None:
     visits = ledgers().visits
     for number in range(4 * TIDY_EVERY):
