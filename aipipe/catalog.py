@@ -47,7 +47,7 @@ class Model:
     @property
     def price(self) -> str:
         """Dollars for a million tokens in and out, as pages show them."""
-        return f"${readable(self.input)} / ${readable(self.output)}" if self.input or self.output else "free"
+        return f"{readable(self.input)} / {readable(self.output)}" if self.input or self.output else "free"
 
 
 class Catalog:

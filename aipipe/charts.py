@@ -62,7 +62,7 @@ def bars(costs: Mapping[str, int], first: date, last: date) -> Chart:
         x = step * (number + 0.5) - wide / 2
         numbers = (x, FLOOR - high, wide, high, step * number, step)
         found.append(Bar(day.isoformat(), cost, *(round(each, 2) for each in numbers)))
-    amounts = [Mark(f"${readable(top * part // 4)}", round(FLOOR - room * part / 4, 2)) for part in (0, 2, 4)]
+    amounts = [Mark(readable(top * part // 4), round(FLOOR - room * part / 4, 2)) for part in (0, 2, 4)]
     return Chart(FLOOR, found, amounts, _dates(days, step))
 
 

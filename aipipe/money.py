@@ -38,12 +38,12 @@ def show(nano: int) -> str:
 
 
 def readable(nano: int) -> str:
-    """Dollars for a page, to the millionth, with at least two decimals: `0.10`, `0.000012`; `<0.000001` below that."""
+    """Dollars for a page, to the millionth, with at least two decimals: `$0.10`, `-$0.000012`; `<$0.000001` below."""
     millionths = (abs(nano) + 500) // 1000
     if nano and not millionths:
-        return "<0.000001"
+        return "<$0.000001"
     whole, _, rest = show(millionths * 1000).partition(".")
-    return f"{'-' if nano < 0 else ''}{whole}.{rest.ljust(2, '0')}"
+    return f"{'-' if nano < 0 else ''}${whole}.{rest.ljust(2, '0')}"
 
 
 def brief(nano: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aipipe.money import show, to_dollars, to_nano
+from aipipe.money import readable, show, to_dollars, to_nano
 
 nanos = st.integers(-(10**18), 10**18)
 
@@ -54,6 +54,23 @@ def test_refuses_what_is_no_amount(bad: float | str) -> None:
 )
 def test_shown_plainly(nano: int, shown: str) -> None:
     assert show(nano) == shown
+
+
+@pytest.mark.parametrize(
+    ("nano", "shown"),
+    [
+        (0, "$0.00"),
+        (100_000_000, "$0.10"),
+        (12_345, "$0.000012"),
+        (500, "$0.000001"),
+        (499, "<$0.000001"),
+        (-499, "<$0.000001"),
+        (-75_000_000, "-$0.075"),
+        (1_234_567_000_000, "$1234.567"),
+    ],
+)
+def test_pages_show_it_to_the_millionth_with_its_sign(nano: int, shown: str) -> None:
+    assert readable(nano) == shown
 
 
 def test_json_dollars_carry_no_binary_noise() -> None:

@@ -174,4 +174,4 @@ def cost(nano: int, input_tokens: int, output_tokens: int, ended: str) -> dict[s
 
 def amount(nano: int) -> dict[str, str]:
     """Dollars as pages show them, and exactly."""
-    return {"shown": f"${readable(nano)}", "exact": f"${show(nano)}"}
+    return {"shown": readable(nano), "exact": f"${show(nano)}"}
