@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -441,6 +441,7 @@ def test_a_correction_is_an_entry_of_its_own(
         ({"date": "2025-04-18\n"}, "`date`"),
         ({"date": 20250418}, "`date`"),
         ({"date": None}, "`date`"),
+        ({"date": str(datetime.now(UTC).date() + timedelta(days=2))}, "is yet to come"),  # would count at once
         ({"email": "alice"}, "`email`"),
         ({"email": None}, "`email`"),
         ({"email": ["alice@example.com"]}, "`email`"),

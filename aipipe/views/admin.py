@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import chain, islice
 from typing import Any
 
@@ -74,7 +74,7 @@ def token() -> Response:
 def cost() -> Response:
     """Makes a person's cost on a day what the body says, by an entry that adjusts it."""
     body = read_body(request.get_data(cache=False))
-    email, day, total = known_email(body.get("email")), known_date("date", body.get("date")), amount(body.get("cost"))
+    email, day, total = known_email(body.get("email")), past_day(body.get("date")), amount(body.get("cost"))
     difference = services().ledger.adjust(email, day, total)
     log.warning("%s set the cost of %s on %s to $%s, by $%s", g.admin, email, day, show(total), show(difference))
     return json_response({"message": f"Cost for {email} on {day} set to {show(total)}"})
@@ -94,6 +94,14 @@ def known_date(name: str, value: Any) -> date:
         return date_of(value)
     except (TypeError, ValueError):
         raise InvalidRequest(f"`{name}` must be a date, such as 2025-04-18.") from None
+
+
+def past_day(value: Any) -> date:
+    """A day whose cost may be set: one that is yet to come would block its person before it comes."""
+    day, today = known_date("date", value), datetime.now(UTC).date()
+    if day > today:
+        raise InvalidRequest(f"{day} is yet to come, it is {today} (UTC): set the cost of a day until today.")
+    return day
 
 
 def known_email(value: Any) -> str:
