@@ -73,6 +73,11 @@ def frees_on(spent: date, days: int) -> date:
     return spent + timedelta(days=days)
 
 
+def more_is_free(oldest: str | None, days: int) -> str:
+    """When there is more to spend, as a sentence; `oldest` is the first date in the window with spending, if any is."""
+    return f"More is free from {frees_on(date.fromisoformat(oldest), days)} (UTC)." if oldest else ""
+
+
 def _name(key: object) -> str:
     if isinstance(key, str) and (key == "*" or (key.count("@") == 1 and key[-1] != "@")):
         return key.lower()

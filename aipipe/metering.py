@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from aipipe.admission import BYTES_PER_TOKEN, LONGEST_LINE, TYPICAL_ANSWER, needed, share
-from aipipe.budgets import Budget, frees_on, window_start
+from aipipe.budgets import Budget, more_is_free, window_start
 from aipipe.errors import AppError, BudgetExceeded, LedgerUnavailable, RateLimited
 from aipipe.formats import Reading
 from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
@@ -158,9 +158,7 @@ def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
         return BudgetExceeded(f"{sentence} To let it spend more, revoke it at /apps and sign in to it again.")
     left = show(max(0, funds.limit - funds.spent))
     sentence += f"${left} is left of your budget of ${show(budget.limit)} in {budget.days} days."
-    if funds.oldest:
-        sentence += f" More is free from {frees_on(date.fromisoformat(funds.oldest), budget.days)} (UTC)."
-    return BudgetExceeded(sentence)
+    return BudgetExceeded(f"{sentence} {more_is_free(funds.oldest, budget.days)}".rstrip())
 
 
 class Charge:

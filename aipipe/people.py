@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -65,6 +65,18 @@ def gathered(totals: Iterable[Total], *places: int) -> list[Total]:
         for place, value in enumerate((total.cost, total.requests, total.input_tokens, total.output_tokens)):
             into[place] += value
     return sorted((Total(key, *values) for key, values in sums.items()), key=lambda total: (-total.cost, total.key))
+
+
+def by_app(totals: Iterable[Total], personal: str) -> list[Total]:
+    """Sums of `totals`, whose keys begin with the provider and end with the app, by app: `personal` is who had none.
+
+    What admins set, and what was imported, was for no app and no token: it has a line of its own.
+    """
+    named = (
+        replace(total, key=(total.key[-1] or (personal if total.key[0] else "adjusted or imported"),))
+        for total in totals
+    )
+    return gathered(named, 0)
 
 
 def nothing(email: str) -> Total:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import current_app, request
 
 from aipipe import tokens
-from aipipe.budgets import Budget, Budgets, window_start
+from aipipe.budgets import Budget, Budgets, more_is_free, window_start
 from aipipe.catalog import Catalog
 from aipipe.errors import NotAuthenticated
 from aipipe.fetching import Fetcher
@@ -24,6 +24,8 @@ from aipipe.providers import Registry
 from aipipe.throttle import Throttle
 from aipipe.tokens import Identity
 from aipipe.upstream import Pool
+
+USED_UP = 0.99  # of a budget: hardly any request is admitted with what is left
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,19 @@ def window(budget: Budget) -> tuple[date, date]:
     """The first and the last date that count against a budget now."""
     today = datetime.now(UTC).date()
     return window_start(today, budget.days), today
+
+
+class Standing(NamedTuple):
+    """Somebody's budget, what they spent of it, and a sentence that says when there is more, once it is used up."""
+
+    budget: Budget
+    spent: int
+    more: str
+
+
+def standing(email: str) -> Standing:
+    """What pages tell about somebody's budget."""
+    budget = services().budgets.find(email)
+    spent, oldest = services().ledger.spending(email, window(budget)[0])
+    used_up = budget.limit and spent >= budget.limit * USED_UP
+    return Standing(budget, spent, more_is_free(oldest, budget.days) if used_up else "")

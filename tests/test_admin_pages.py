@@ -33,6 +33,7 @@ BUDGETS = {
 HOSTILE = "<script>alert(1)</script>"
 OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 PAGE = {"Accept": "text/html"}
+JWT = re.compile(r"eyJ[\w-]+\.eyJ")
 TODAY = datetime.now(UTC).date()
 PAGES = ["/admin", f"/admin/people/{ALICE}"]
 SHEETS = [*(f"/admin/{name}.csv" for name in ("people", "models", "apps", "days")), f"/admin/person.csv?email={ALICE}"]
@@ -90,8 +91,14 @@ def lines(answer: Any) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-def form(client: FlaskClient, path: str, *, sure: bool = True, **fields: str) -> Any:
-    return client.post(path, data={**fields, **({"sure": "yes"} if sure else {})}, headers=OURS)
+def form(client: FlaskClient, path: str, **fields: str) -> Any:
+    """Does it, as somebody who is sure."""
+    return client.post(path, data=fields, headers=OURS)
+
+
+def ask(client: FlaskClient, path: str, **fields: str) -> Any:
+    """Looks at the question that comes before."""
+    return client.get(path, query_string=fields, headers=PAGE)
 
 
 # Who gets in
@@ -145,7 +152,7 @@ def test_pages_read_no_token_and_the_api_no_session(app: Flask, dana: FlaskClien
 def test_no_other_site_can_send_the_forms(
     dana: FlaskClient, ledger: Ledger, path: str, headers: dict[str, str]
 ) -> None:
-    fields = {"email": ALICE, "date": TODAY.isoformat(), "cost": "1", "sure": "yes"}
+    fields = {"email": ALICE, "date": TODAY.isoformat(), "cost": "1"}
     answer = dana.post(path, data=fields, headers=headers)
     assert answer.status_code == 403
     assert "eyJ" not in answer.text
@@ -161,11 +168,11 @@ def test_the_cards_add_up_for_the_days_that_are_shown(dana: FlaskClient, ledger:
     spend(ledger, BOB, 0.04, ago=10, times=3)
     spend(ledger, CHARLIE, 0.5, ago=40)
     assert figures(dana.get("/admin?days=7").text) == {
-        "spent": "$0.03", "person active": "1", "requests": "2", "blocked now": "0",
+        "spent": "$0.03", "person made requests": "1", "requests": "2", "blocked now": "0",
     }  # fmt: skip
     assert figures(dana.get("/admin").text)["spent"] == "$0.07"
     assert figures(dana.get("/admin?days=90").text) == {
-        "spent": "$0.57", "people active": "3", "requests": "6", "blocked now": "0",
+        "spent": "$0.57", "people made requests": "3", "requests": "6", "blocked now": "0",
     }  # fmt: skip
 
 
@@ -323,6 +330,29 @@ def test_providers_tell_what_is_missing_and_how_they_did(make_app: MakeApp) -> N
     assert "UTC, 429: It wants AI Pipe to ask less." in page
 
 
+def test_what_was_for_no_request_is_booked_to_no_token(app: Flask, dana: FlaskClient, ledger: Ledger) -> None:
+    spend(ledger, ALICE, 0.02)
+    spend(ledger, ALICE, 0.03, provider="", model="", ended="imported")
+    ledger.adjust(ALICE, TODAY, 60_000_000)
+    alice = signed_in(app, ALICE)
+    for client, path, name in (
+        (dana, "/admin", "with a personal token"),
+        (dana, f"/admin/people/{ALICE}", "with a personal token"),
+        (alice, "/usage", "with your own token"),
+    ):
+        apps = client.get(path, headers=PAGE).text.partition("By app</h2>")[2].partition("</table>")[0]
+        told = re.findall(r'<td class="name">(.*?)</td>.*?>([\d.$]+)</span>', apps)
+        assert told == [("adjusted or imported", "$0.04"), (name, "$0.02")], path
+
+
+def test_cards_count_who_made_requests_and_the_list_who_cost_anything(dana: FlaskClient, ledger: Ledger) -> None:
+    spend(ledger, ALICE, 0.02)
+    ledger.adjust(BOB, TODAY, 10)
+    page = dana.get("/admin").text
+    assert figures(page)["person made requests"] == "1"
+    assert "<span>1–2 of 2</span> with requests or costs" in page
+
+
 # One person
 
 
@@ -336,6 +366,33 @@ def test_a_persons_page_is_about_that_person_alone(dana: FlaskClient, ledger: Le
     assert [line["app"] for line in lines(dana.get(f"/admin/person.csv?email={ALICE}"))] == ["https://quiz.example.com"]
 
 
+def test_whose_budget_is_used_up_is_told_when_there_is_more(app: Flask, dana: FlaskClient, ledger: Ledger) -> None:
+    spend(ledger, ALICE, 0.05, ago=7)  # no longer counts
+    spend(ledger, ALICE, 0.04, ago=5)
+    client = signed_in(app, ALICE)
+    for more, spent in (("", 0.05), (f"More is free from {TODAY + timedelta(days=2)} (UTC).", 0.01)):
+        spend(ledger, ALICE, spent)
+        for page in (dana.get(f"/admin/people/{ALICE}").text, client.get("/usage", headers=PAGE).text):
+            assert re.findall("More is free[^<]*", page) == ([more] if more else [])
+
+
+def test_who_has_no_budget_is_promised_none(make_app: MakeApp) -> None:
+    app = make_app(dev=True, AIPIPE_PUBLIC_URL=None, AIPIPE_BUDGET={ALICE: {"limit": 0}})
+    app.extensions["aipipe"].ledger.adjust(ALICE, TODAY, 5)
+    assert "More is free" not in signed_in(app, ALICE).get("/usage", headers=PAGE).text
+
+
+def test_what_is_not_plain_about_how_requests_ended_is_explained_where_it_happened(
+    app: Flask, dana: FlaskClient, ledger: Ledger
+) -> None:
+    spend(ledger, ALICE, 0.001)
+    alice = signed_in(app, ALICE)
+    for told, changes in ((False, {}), (True, {"ended": "partial"})):
+        spend(ledger, ALICE, 0.001, **changes)
+        for client, path in ((alice, "/usage"), (dana, f"/admin/people/{ALICE}")):
+            assert ("cut short, and charged for what there was" in client.get(path, headers=PAGE).text) == told
+
+
 @pytest.mark.parametrize("path", ["/admin/people/nobody", "/admin/people/a%20b@example.com", "/admin/person.csv"])
 def test_what_is_no_email_is_nobodys_page(dana: FlaskClient, path: str) -> None:
     assert dana.get(path, headers=PAGE).status_code == 400
@@ -346,7 +403,7 @@ def test_a_days_cost_is_set_when_the_admin_is_sure(
 ) -> None:
     spend(ledger, ALICE, 0.1)
     fields = {"email": " Alice@Example.com ", "date": TODAY.isoformat(), "cost": "$0.025"}
-    asked = form(dana, "/admin/adjust", sure=False, **fields)
+    asked = ask(dana, "/admin/adjust", **fields)
     assert asked.status_code == 200
     assert f"Set the cost of {ALICE} on {TODAY}?" in asked.text
     assert "It is $0.1 now and will be $0.025: an entry of -$0.075 goes into the books." in asked.text
@@ -381,19 +438,46 @@ def test_a_days_cost_is_set_when_the_admin_is_sure(
     ids=str,
 )
 def test_a_cost_that_makes_no_sense_is_refused(dana: FlaskClient, ledger: Ledger, wrong: dict[str, str]) -> None:
-    for sure in (False, True):
-        fields = {"email": ALICE, "date": TODAY.isoformat(), "cost": "1", **wrong}
-        assert form(dana, "/admin/adjust", sure=sure, **fields).status_code == 400
+    fields = {"email": ALICE, "date": TODAY.isoformat(), "cost": "1", **wrong}
+    for send in (ask, form):
+        assert send(dana, "/admin/adjust", **fields).status_code == 400
     assert ledger.spent(ALICE, date.min) == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "told"),
+    [
+        ("cost", "abc", "with a point, such as 0.05"),
+        ("cost", "0,05", "with a point, such as 0.05"),
+        ("cost", '"><script>', "with a point, such as 0.05"),
+        ("date", (TODAY + timedelta(days=2)).isoformat(), "is yet to come"),
+    ],
+)
+def test_what_was_mistyped_stays_in_its_form_which_says_what_is_meant(
+    dana: FlaskClient, field: str, typed: str, told: str
+) -> None:
+    fields = {"email": ALICE, "date": "2026-01-02", "cost": "0.5", field: typed}
+    page = ask(dana, "/admin/adjust", **fields).text
+    for name, value in (("date", fields["date"]), ("cost", fields["cost"])):
+        found = re.search(f'<input name="{name}"[^>]*>', page)
+        assert found
+        assert f'value="{html.escape(value)}"' in found[0].replace("&#34;", "&quot;")
+        assert ('aria-invalid="true" aria-describedby="mistake" autofocus' in found[0]) == (name == field)
+    mistake = re.search('<small id="mistake"[^>]*>(.*?)</small>', page)
+    assert mistake
+    assert told in mistake[1]
 
 
 def test_a_token_is_made_when_the_admin_is_sure_and_shown_once(
     app: Flask, dana: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = form(dana, "/admin/issue", sure=False, email=ALICE)
+    asked = ask(dana, "/admin/issue", email=ALICE)
     assert f"Make a token for {ALICE}?" in asked.text
     assert "eyJ" not in asked.text
-    made = form(dana, "/admin/issue", email=ALICE)
+    done = form(dana, "/admin/issue", email=ALICE)
+    assert (done.status_code, done.headers["Location"]) == (303, f"/admin/people/{ALICE}")
+    assert not JWT.search(str(done.headers))
+    made = dana.get(done.headers["Location"])
     assert made.headers["Cache-Control"] == "no-store"
     found = re.search(r'<input id="token" type="password" readonly value="(eyJ[\w.-]+)"', made.text)
     assert found
@@ -401,14 +485,33 @@ def test_a_token_is_made_when_the_admin_is_sure_and_shown_once(
     assert caller.json["email"] == ALICE
     assert f"{DANA} made a token for {ALICE}" in caplog.text
     assert found[1] not in caplog.text
+    assert not JWT.search(str(made.headers))
     assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text
+
+
+def test_a_token_is_shown_on_the_page_of_its_owner_alone(dana: FlaskClient) -> None:
+    form(dana, "/admin/issue", email=ALICE)
+    assert "eyJ" not in dana.get(f"/admin/people/{BOB}").text
+    assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text  # whoever looks elsewhere first asks again
+
+
+@pytest.mark.parametrize("path", DEEDS)
+def test_a_question_does_nothing_and_no_address_that_is_opened_does(
+    app: Flask, dana: FlaskClient, ledger: Ledger, path: str
+) -> None:
+    fields = {"email": ALICE, "date": TODAY.isoformat(), "cost": "1"}
+    for client, status in ((app.test_client(), 302), (signed_in(app, BOB), 403), (dana, 200)):
+        assert ask(client, path, **fields).status_code == status
+    assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text
+    assert ledger.spent(ALICE, TODAY) == 0
+    assert ledger.void_before(ALICE) is None
 
 
 def test_tokens_are_reset_when_the_admin_is_sure(
     app: Flask, dana: FlaskClient, token: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     alices, bobs = ({"Authorization": token(email)} for email in (ALICE, BOB))
-    form(dana, "/admin/reset", sure=False, email=ALICE)
+    ask(dana, "/admin/reset", email=ALICE)
     assert app.test_client().get("/usage", headers=alices).status_code == 200
     assert form(dana, "/admin/reset", email=ALICE).headers["Location"] == f"/admin/people/{ALICE}?done=reset"
     assert app.test_client().get("/usage", headers=alices).status_code == 401
@@ -440,7 +543,7 @@ def test_hostile_emails_are_text_and_have_their_page(dana: FlaskClient, ledger: 
     assert re.fullmatch(r"[\w@%.~-]+", link)
     answer = dana.get(f"/admin/people/{link}")
     assert answer.status_code == 200
-    assert f'<h1 class="email">{html.escape(email)}' in answer.text.replace("&#34;", "&quot;")
+    assert f'<h1 class="email">{html.escape(email)}</h1>' in answer.text.replace("&#34;", "&quot;").replace("<wbr>", "")
     assert "100 / 20" in answer.text
     sheet = html.unescape(re.findall(r'href="(/admin/person.csv[^"]*)"', answer.text)[0])
     assert len(lines(dana.get(sheet))) == 1
@@ -457,12 +560,12 @@ def test_hostile_names_of_models_and_apps_and_words_searched_for_are_text(dana: 
             page = dana.get(path, query_string=query).text
             assert HOSTILE not in page
             assert "<img src=x" not in page
-    assert HOSTILE not in form(dana, "/admin/adjust", sure=False, email=ALICE, date="2026-01-01", cost=HOSTILE).text
+    assert HOSTILE not in ask(dana, "/admin/adjust", email=ALICE, date="2026-01-01", cost=HOSTILE).text
 
 
 def test_nothing_on_the_pages_needs_a_style_or_a_handler_in_an_attribute(dana: FlaskClient, ledger: Ledger) -> None:
     spend(ledger, ALICE, 0.2)
-    asked = form(dana, "/admin/issue", sure=False, email=ALICE).text
+    asked = ask(dana, "/admin/issue", email=ALICE).text
     for page in (*(dana.get(path).text for path in PAGES), asked):
         assert not re.search(r"<[^>]+\s(style|on\w+)=", page)
 

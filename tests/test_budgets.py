@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aipipe.budgets import Budget, frees_on, parse, window_start
+from aipipe.budgets import Budget, frees_on, more_is_free, parse, window_start
 from aipipe.errors import ConfigError
 
 BUDGETS = parse(
@@ -102,6 +102,8 @@ def test_a_window_is_the_last_days_with_today() -> None:
     assert window_start(date(2026, 3, 1), 1) == date(2026, 3, 1)
     assert window_start(date(2026, 3, 1), 7) == date(2026, 2, 23)
     assert frees_on(date(2026, 2, 23), 7) == date(2026, 3, 2)
+    assert more_is_free("2026-02-23", 7) == "More is free from 2026-03-02 (UTC)."
+    assert more_is_free(None, 7) == ""
 
 
 @given(st.dates(date(1990, 1, 1), date(2200, 1, 1)), st.integers(1, 3650), st.integers(0, 4000))

@@ -28,7 +28,11 @@ class Books:
 
     def spent(self, email: str, since: date) -> int:
         """What `email` has been charged since the beginning of the day `since`."""
-        return spent_since(self._database.read, email, since)[0]
+        return self.spending(email, since)[0]
+
+    def spending(self, email: str, since: date) -> tuple[int, str | None]:
+        """As `spent`, and the first date since then with spending, if any is."""
+        return spent_since(self._database.read, email, since)
 
     def daily(self, email: str | None, first: date, last: date) -> list[Day]:
         """Cost by person and day, both ends included, newest date first; of everybody where `email` is None."""

@@ -14,7 +14,7 @@ from aipipe.errors import NotAllowed, NotAuthenticated
 from aipipe.ledger import Total
 from aipipe.ledger.types import Column
 from aipipe.money import brief, show
-from aipipe.people import ORDERS, Person, everybody, gathered
+from aipipe.people import ORDERS, Person, by_app, everybody, gathered
 from aipipe.providers import Provider
 from aipipe.services import services
 from aipipe.tokens import MAX_EMAIL_CHARACTERS, plausible_email
@@ -65,7 +65,7 @@ def admins_only() -> Response | None:
             return session.sign_in_first()
         raise NotAuthenticated("Sign in first, at /login.")
     if not user.admin:
-        raise NotAllowed("This page is for the admins of this AI Pipe. What you spent yourself is at /usage.")
+        raise NotAllowed("This page is for the admins of this AI Pipe. To be one of them, ask its operator.")
     if request.method not in ("GET", "HEAD"):
         guards.require_same_origin()
     return None
@@ -95,7 +95,7 @@ def dashboard() -> str:
         windows=WINDOWS,
         cost=sum(day.cost for day in days),
         requests=sum(day.requests for day in days),
-        active=sum(1 for person in found if person.total.requests),
+        asking=sum(1 for person in found if person.total.requests),
         blocked=sum(person.blocked for person in found),
         chart=charts.bars({day.key[0]: day.cost for day in days}, first, last),
         days=sorted(days, key=lambda day: day.key, reverse=True),
@@ -106,7 +106,7 @@ def dashboard() -> str:
         stranger=stranger(view),
         first_row=(page - 1) * PEOPLE + 1,
         models=gathered(lines, 0, 1),
-        apps=gathered(lines, 2),
+        apps=by_app(lines, "with a personal token"),
         most=MOST,
         providers=health(),
         latest=LATEST,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from flask import Blueprint, Response, redirect, render_template, request
+from flask import Blueprint, Response, flash, get_flashed_messages, redirect, render_template, request
+from markupsafe import Markup, escape
 
 from aipipe import charts
 from aipipe.errors import InvalidRequest
 from aipipe.money import show, to_nano
-from aipipe.people import Person
+from aipipe.people import Person, by_app
 from aipipe.people import nothing as no_total
-from aipipe.services import services, window
+from aipipe.services import services, standing
 from aipipe.views import session
-from aipipe.views.admin import known_date, known_email
+from aipipe.views.admin import known_email, past_day
 from aipipe.views.sheets import sheet
 from aipipe.views.usage import LATEST, WINDOWS, shown
 
@@ -34,22 +35,32 @@ def path(email: str) -> str:
     return f"/admin/people/{quote(email, safe='@')}"
 
 
+@bp.app_template_filter("breakable")
+def breakable(email: str) -> Markup:
+    """An email that is broken, where it must be, after its @ and its dots."""
+    return escape(email).replace("@", Markup("@<wbr>")).replace(".", Markup(".<wbr>"))
+
+
 @bp.get("/admin/people/<path:email>")
 def person(email: str) -> str:
-    return person_page(known_email(email))
+    email = known_email(email)
+    wanted = email in get_flashed_messages(category_filter=["token"])
+    return person_page(email, token=services().issue_token(email) if wanted else None)
 
 
-def person_page(email: str, token: str | None = None) -> str:
-    """A person's page; with `token`, if one was just made for them."""
-    ledger, budget = services().ledger, services().budgets.find(email)
+def person_page(email: str, *, token: str | None = None, wrong: Mapping[str, str] | None = None) -> str:
+    """A person's page; with `token`, if one was just made for them; with what is `wrong` in fields of its form."""
+    ledger, (budget, spent, more) = services().ledger, standing(email)
     first, last = shown()
     days = ledger.totals(["date"], first, last, email=email)
     return render_template(
         "admin/person.html",
         email=email,
-        person=Person(email, no_total(email), budget, ledger.spent(email, window(budget)[0])),
+        person=Person(email, no_total(email), budget, spent),
+        more=more,
         admin=email in services().config["ADMIN_EMAILS"],
         token=token,
+        wrong=wrong or {},
         done=DONE.get(request.args.get("done", "")),
         shown=(last - first).days + 1,
         windows=WINDOWS,
@@ -57,7 +68,7 @@ def person_page(email: str, token: str | None = None) -> str:
         total=sum(day.cost for day in days),
         days=sorted(days, key=lambda day: day.key, reverse=True),
         models=ledger.totals(["provider", "model"], first, last, email=email),
-        apps=ledger.totals(["app"], first, last, email=email),
+        apps=by_app(ledger.totals(["provider", "app"], first, last, email=email), "with a personal token"),
         entries=ledger.entries(email, LATEST),
         today=last,
     )
@@ -72,11 +83,19 @@ def person_sheet() -> Response:
     return sheet(name, ("date", "provider", "model", "app"), sorted(by, key=lambda total: total.key))
 
 
-@bp.post("/admin/adjust")
-def adjust() -> Response | str:
+# What an admin does: GET asks about it, POST does it and leads back. Nothing happens again when a page is reloaded.
+
+
+@bp.route("/admin/adjust", methods=["GET", "POST"])
+def adjust() -> Response | str | tuple[str, int]:
     """Makes a person's cost on a day what the form says."""
-    email, day, cost = who(), past_day(request.form.get("date")), dollars(request.form.get("cost", ""))
-    if not sure():
+    email, field = who(), "date"
+    try:
+        day, field = past_day(given("date")), "cost"
+        cost = dollars(given("cost"))
+    except InvalidRequest as error:
+        return person_page(email, wrong={field: error.message}), error.status
+    if request.method != "POST":
         now = sum(known.cost for known in services().ledger.daily(email, day, day))
         return question(
             f"Set the cost of {email} on {day}?",
@@ -90,27 +109,30 @@ def adjust() -> Response | str:
     return back(email, "cost")
 
 
-@bp.post("/admin/issue")
-def issue() -> str:
-    """A personal token for a person, shown this once."""
+@bp.route("/admin/issue", methods=["GET", "POST"])
+def issue() -> Response | str:
+    """A personal token for a person, shown this once.
+
+    Their page makes it when it is next shown: until then the session says for whom, and no address or cookie has it.
+    """
     email = who()
-    if not sure():
+    if request.method != "POST":
         return question(
             f"Make a token for {email}?",
             f"Whoever has it acts as {email} and spends their budget, for {services().config['TOKEN_DAYS']} days."
             " It is shown once. Tokens that they have go on working.",
             "Make the token",
         )
-    made = services().issue_token(email)
+    flash(email, "token")
     log.warning("%s made a token for %s", me(), email)
-    return person_page(email, made)
+    return back(email)
 
 
-@bp.post("/admin/reset")
+@bp.route("/admin/reset", methods=["GET", "POST"])
 def reset() -> Response | str:
     """Makes every token of a person void."""
     email = who()
-    if not sure():
+    if request.method != "POST":
         text = "Every token they have stops working at once, in every app. Nothing is lost but the tokens."
         return question(f"Reset the tokens of {email}?", text, "Reset the tokens")
     services().ledger.reset_tokens(email)
@@ -119,34 +141,28 @@ def reset() -> Response | str:
 
 
 def question(title: str, text: str, button: str, **fields: str) -> str:
-    """The same form again, to be sent by somebody who is sure."""
+    """A form with the same fields, to be sent by somebody who is sure."""
     email = who()
-    fields |= {"email": email, "sure": "yes"}
+    fields["email"] = email
     return render_template("sure.html", title=title, text=text, button=button, fields=fields, back=path(email))
 
 
-def sure() -> bool:
-    return request.form.get("sure") == "yes"
+def back(email: str, done: str = "") -> Response:
+    return redirect(path(email) + (f"?done={done}" if done else ""), 303)  # type: ignore[return-value]
 
 
-def back(email: str, done: str) -> Response:
-    return redirect(f"{path(email)}?done={done}", 303)  # type: ignore[return-value]
+def given(name: str) -> str:
+    """What a form has in a field, whichever way it was sent."""
+    return request.values.get(name, "").strip()
 
 
 def who() -> str:
-    return known_email(request.form.get("email", "").strip())
+    return known_email(given("email"))
 
 
 def me() -> str:
     user = session.signed_in()
     return user.email if user else "nobody"
-
-
-def past_day(text: str | None) -> date:
-    day = known_date("date", text)
-    if day > datetime.now(UTC).date():
-        raise InvalidRequest(f"{day} is yet to come: set the cost of a day that was.")
-    return day
 
 
 def difference(nano: int) -> str:
@@ -157,9 +173,9 @@ def difference(nano: int) -> str:
 def dollars(text: str) -> int:
     """Nanodollars for what somebody typed."""
     try:
-        nano = to_nano(text.strip().removeprefix("$"))
+        nano = to_nano(text.removeprefix("$"))
     except ValueError:
         nano = -1
     if nano < 0:
-        raise InvalidRequest("The cost must be a number of dollars from 0 to a billion, such as 1.23.")
+        raise InvalidRequest("The cost must be a number of dollars from 0 to a billion, with a point, such as 0.05.")
     return nano

@@ -10,7 +10,8 @@ from aipipe import charts
 from aipipe.budgets import window_start
 from aipipe.errors import NotAuthenticated
 from aipipe.money import to_dollars
-from aipipe.services import services, window
+from aipipe.people import by_app
+from aipipe.services import services, standing, window
 from aipipe.tokens import Identity, token_from
 from aipipe.views import guards, session
 from aipipe.views.responses import json_response, wants_page
@@ -43,20 +44,21 @@ def usage() -> Response:
 
 
 def usage_page(user: Identity) -> Response:
-    ledger, budget = services().ledger, services().budgets.find(user.email)
+    ledger, (budget, spent, more) = services().ledger, standing(user.email)
     first, last = shown()
     days = ledger.totals(["date"], first, last, email=user.email)
     html = render_template(
         "usage/usage.html",
         budget=budget,
-        spent=ledger.spent(user.email, window(budget)[0]),
+        spent=spent,
+        more=more,
         shown=(last - first).days + 1,
         windows=WINDOWS,
         chart=charts.bars({total.key[0]: total.cost for total in days}, first, last),
         total=sum(total.cost for total in days),
         days=sorted(days, key=lambda total: total.key, reverse=True),
         models=ledger.totals(["provider", "model"], first, last, email=user.email),
-        apps=ledger.totals(["app"], first, last, email=user.email),
+        apps=by_app(ledger.totals(["provider", "app"], first, last, email=user.email), "with your own token"),
         entries=ledger.entries(user.email, LATEST),
     )
     return Response(html, headers={"Cache-Control": "no-store", "Vary": "Cookie"})

@@ -147,6 +147,7 @@ VISITS = [
     Visit("/admin?q=nobody@example.com", DANA),
     Visit(f"/admin/people/{quote(EVE, safe='@')}", DANA),
     Visit(f"/admin/people/{quote(EVE, safe='@')}", DANA, does=sets_a_cost),
+    Visit(f"/admin/adjust?email={NEW}&date=2026-01-01&cost=0,05", DANA, status=400),
     Visit(f"/admin/people/{NEW}", DANA, does=gets_a_token),
     Visit("/login?redirect=https://tricks.example.com/start", EVE),
     Visit("/apps", EVE),
