@@ -252,7 +252,7 @@ def test_many_people_take_several_pages(dana: FlaskClient, ledger: Ledger) -> No
     assert people(pages[2])[-1] == "p119@example.com"
     assert "51–100 of 120" in pages[1]
     assert [('rel="prev"' in page, 'rel="next"' in page) for page in pages] == [(0, 1), (1, 1), (1, 0)]
-    assert 'href="/admin?sort=email&amp;page=3"' in pages[1]
+    assert 'href="/admin?sort=email&amp;page=3#people"' in pages[1]
     for beyond in ("4", "999999"):
         assert people(dana.get(f"/admin?sort=email&page={beyond}").text) == people(pages[2])
     for nonsense in ("0", "-1", "x", "", "9" * 400, "²"):
@@ -268,7 +268,7 @@ def test_every_link_keeps_the_rest_of_the_view(dana: FlaskClient, ledger: Ledger
         "/admin?q=p&sort=email&blocked=1",  # 30 days
         "/admin?days=7&q=p&blocked=1",  # by cost
         "/admin?days=7&q=p&sort=email",  # everybody
-        "/admin?days=7&q=p&sort=email&blocked=1&page=2",
+        "/admin?days=7&q=p&sort=email&blocked=1&page=2#people",
         "/admin/people.csv?days=7&q=p&sort=email&blocked=1",
     ):
         assert f'href="{link}"' in page
