@@ -16,6 +16,7 @@ TOKEN = "your-token"  # noqa: S105 - what stands in its place
 def snippets(url: str, body: JSON, headers: Mapping[str, str], answer: str) -> dict[str, str]:
     """Programs, by language, that post `body` to `url` and print the answer's text.
 
+    The first `your-token` of each is to be replaced by a token: the headers come before what the conversation says.
     `answer` is the way to that text, spelled as both Python and JavaScript do: `["choices"][0]`.
     """
     told = {"Authorization": f"Bearer {TOKEN}", **headers}
@@ -35,8 +36,8 @@ def curl(url: str, body: JSON, headers: Mapping[str, str]) -> str:
 def python(url: str, body: JSON, headers: Mapping[str, str], answer: str) -> str:
     return (
         "import requests\n\n"
-        f"body = {pprint.pformat(dict(body), sort_dicts=False, width=100)}\n"
         f"headers = {dict(headers)!r}\n"
+        f"body = {pprint.pformat(dict(body), sort_dicts=False, width=100)}\n"
         f"response = requests.post({url!r}, headers=headers, json=body, timeout=120)\n"
         "response.raise_for_status()\n"
         f"print(response.json(){answer})"
@@ -45,10 +46,11 @@ def python(url: str, body: JSON, headers: Mapping[str, str], answer: str) -> str
 
 def javascript(url: str, body: JSON, headers: Mapping[str, str], answer: str) -> str:
     return (
+        f"const headers = {json.dumps({**headers, 'Content-Type': 'application/json'})};\n"
         f"const body = {indented(body)};\n"
         f"const response = await fetch({json.dumps(url)}, {{\n"
         '  method: "POST",\n'
-        f"  headers: {json.dumps({**headers, 'Content-Type': 'application/json'})},\n"
+        "  headers,\n"
         "  body: JSON.stringify(body),\n"
         "});\n"
         "if (!response.ok) throw new Error((await response.json()).message);\n"

@@ -85,12 +85,25 @@ def test_a_reset_is_asked_about_once(app: Flask, alice: FlaskClient, token: Call
     assert app.test_client().get("/login/reset").headers["Location"] == "/login?next=%2Flogin%2Freset"
 
 
+def test_only_the_account_page_has_a_token_others_ask_for_one_when_it_is_copied(make_app: MakeApp) -> None:
+    keys = {"OPENAI_API_KEY": None, "OPENROUTER_API_KEY": None, "ANTHROPIC_API_KEY": None, "GEMINI_API_KEY": None}
+    app = make_app(dev=True, AIPIPE_PUBLIC_URL=None, **keys)
+    alice = signed_in(app, ALICE)
+    for path in ("/", "/playground", "/usage", "/apps", "/docs", "/models"):
+        assert not re.search(r"eyJ[\w-]+\.", alice.get(path, headers=PAGE).text)
+    answer = alice.post("/login/token", headers=OURS)
+    assert answer.headers["Cache-Control"] == "no-store"
+    usage = app.test_client().get("/usage", headers={"Authorization": answer.json["token"]})
+    assert usage.json["email"] == ALICE
+    assert app.test_client().post("/login/token", headers=OURS).status_code == 401
+
+
 def test_signing_out_ends_the_session(alice: FlaskClient) -> None:
     alice.post("/logout", headers=OURS)
     assert "Your token" not in alice.get("/login").text
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout", "/login/reset"])
+@pytest.mark.parametrize("path", ["/login", "/logout", "/login/reset", "/login/token"])
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example.com"}],

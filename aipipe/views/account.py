@@ -11,7 +11,7 @@ from aipipe.redirects import Asked
 from aipipe.services import services, window
 from aipipe.tokens import plausible_email
 from aipipe.views import google_sign_in, guards, handoff, session
-from aipipe.views.responses import page
+from aipipe.views.responses import json_response, page
 
 bp = Blueprint("account", __name__)
 
@@ -75,6 +75,15 @@ def sign_out() -> Response:
     return redirect("/", 303)  # type: ignore[return-value]
 
 
+@bp.post("/login/token")
+def token() -> Response:
+    """A token of whoever is signed in, for the lines that they copy: pages show none where nobody asked for it."""
+    guards.require_same_origin()
+    answer = json_response({"token": services().issue_token(session.person().email)})
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
 @bp.get("/login/reset")
 def ask_about_reset() -> Response:
     if session.signed_in() is None:
@@ -102,10 +111,10 @@ def hostname() -> str | None:
     return urlsplit(f"//{request.host}").hostname
 
 
-def example() -> dict[str, str]:
-    """A provider that works here, and a model of it, for the lines to paste."""
+def example() -> dict[str, str | int]:
+    """A provider that works here, and a model of it, for the lines to paste; `max_tokens` if it must be told an end."""
     providers = services().providers
     if services().dev and "local" in providers:
-        return {"provider": "local", "model": "smollm2-135m"}
+        return {"provider": "local", "model": "smollm2-135m", "max_tokens": 200}
     name = next((name for name in EXAMPLES if name in providers and providers[name].key), "openai")
     return {"provider": name, "model": EXAMPLES[name]}

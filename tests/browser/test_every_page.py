@@ -326,6 +326,50 @@ def test_from_the_first_page_three_clicks_lead_to_lines_with_ones_token_in_them(
     expect(watched.locator("pre")).to_contain_text("export OPENAI_API_KEY=your-token")  # for who looks over a shoulder
 
 
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"  # as on a page without https
+HEAR = "addEventListener('copy', ({ target }) => (window.heard = target.value))"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [(NO_CLIPBOARD, "Copied"), (f"{NO_CLIPBOARD}; document.execCommand = () => false", "Selected")],
+)
+def test_without_a_clipboard_copying_still_does_something(watched: Page, site: Site, script: str, said: str) -> None:
+    sign_in(watched, site, NEW)
+    watched.add_init_script(f"{script}; {HEAR}")
+    watched.goto(site.server.url)
+    button = watched.locator("pre").nth(1).get_by_role("button")
+    button.click()
+    expect(button).to_have_text(said)
+    if said == "Copied":
+        assert "export OPENAI_API_KEY=eyJ" in watched.evaluate("heard")
+    else:
+        assert "export OPENAI_API_KEY=your-token" in watched.evaluate("getSelection().toString()")
+    assert watched.locator("textarea").count() == 0
+
+
+def test_a_button_clicked_twice_gets_its_own_text_back(watched: Page, site: Site) -> None:
+    watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    watched.goto(site.server.url)
+    button = watched.locator("pre").first.get_by_role("button")
+    for _ in range(2):
+        button.click()
+        expect(button).to_have_text("Copied")
+    expect(button).to_have_text("Copy")
+
+
+def test_no_copy_button_stands_on_code_whose_line_is_long(watched: Page, site: Site) -> None:
+    watched.goto(f"{site.server.url}/docs")
+    for width in (360, 1280):
+        watched.set_viewport_size({"width": width, "height": 740})
+        assert watched.evaluate(
+            """() => [...document.querySelectorAll("pre.copyable")].every((pre) => {
+              const [code, button] = [...pre.children].map((child) => child.getBoundingClientRect());
+              return button.left >= code.right || button.bottom <= code.bottom - code.height + 12;
+            })"""
+        )
+
+
 def press(page: Page, role: Any, name: str) -> None:
     """Walks to something by the Tab key, and presses Enter."""
     walk(page, page.get_by_role(role, name=name, exact=True).first)
