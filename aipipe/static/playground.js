@@ -1,48 +1,19 @@
-// The playground. The conversation lives here, in the page; the server asks the model, renders and keeps the books.
+// The playground. The conversation lives here, in this tab; the server asks the model, renders and keeps the books.
 
 const $ = (id) => document.getElementById(id);
 const [log, prompt] = ["log", "prompt"].map($);
 const CHOICE = "playground.model";
+const TALK = "playground.talk"; // in this tab's storage: the conversation, and whose it is
+const FIELDS = ["system", "temperature", "max-tokens"];
 const WAITS = [200, 400, 800, 1600, 3200]; // milliseconds, until what a stopped answer cost is booked
 
-const turns = []; // { role, content, element, said }, and of answers: { model, id }
+const { person } = $("chat").dataset;
+const turns = []; // { role, content, element, said }, and of answers: { model, id, end: what it cost, note }
 let model; // { group: the provider, item: the model, name: both }
 let running; // the AbortController of the answer that is being written
 let editing; // the turn whose text is in the composer
 
-// Talking with the server
-
-/** An error whose message is a sentence for people. */
-const refusal = (message, status) => Object.assign(new Error(message), { name: "Refusal", status });
-
-/** Throws a refusal, or an AbortError. */
-async function ask(path, body, signal) {
-  const sent = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  let response;
-  try {
-    response = await fetch(path, { ...sent, signal });
-  } catch (error) {
-    throw error.name === "AbortError" ? error : refusal("AI Pipe can't be reached. Are you online?");
-  }
-  if (response.ok) return response;
-  const { message } = await response.json().catch(() => ({}));
-  throw refusal(message ?? `AI Pipe failed (${response.status}).`, response.status);
-}
-
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const found = (text + value).split("\n\n");
-    text = found.pop();
-    for (const event of found) {
-      const [, name, data] = event.match(/^(?:event: (\w+)\n)?data: (.*)$/);
-      yield { name, ...JSON.parse(data) };
-    }
-  }
-}
+// What is asked for
 
 const number = (id) => ($(id).value ? $(id).valueAsNumber : null);
 const request = (messages) => ({
@@ -81,6 +52,7 @@ function removeFrom(turn) {
   const from = turns.indexOf(turn);
   if (from < 0) return;
   for (const { element } of turns.splice(from)) element.remove();
+  keep();
   forgetProblems();
   $("empty").hidden = turns.length > 0;
 }
@@ -97,24 +69,26 @@ const forgetProblems = () => log.querySelectorAll(".problem").forEach((element) 
 
 function write(turn, { text, id }) {
   turn.said.removeAttribute("aria-busy");
-  turn.said.append(text);
   turn.content += text;
   turn.id = id || turn.id;
+  draft(turn.said, turn.content);
 }
 
 /** Shows a finished answer: HTML that the server made safe, what it cost, and what is left. */
-function finish({ element, said, model }, end, note) {
+function finish(turn, { html, remaining, ...end }, note) {
+  const { element, said, model } = Object.assign(turn, { end: end.cost && end, note });
   const facts = [model, note];
   if (end.cost) facts.push(`${end.input_tokens.toLocaleString("en")} in, ${end.output_tokens.toLocaleString("en")} out`);
   change(() => {
     said.removeAttribute("aria-busy");
     said.removeAttribute("aria-live"); // from here on it is announced, as a whole
-    said.innerHTML = end.html;
+    said.innerHTML = html;
     element.querySelector(".facts").textContent = facts.filter(Boolean).join(" · ");
     if (end.cost) money(element.querySelector(".cost"), end.cost);
     element.querySelector(".about").hidden = false;
   });
-  if (end.remaining) money($("left"), end.remaining);
+  if (remaining) money($("left"), remaining);
+  keep();
 }
 
 function money(element, { shown, exact }) {
@@ -137,6 +111,7 @@ function send() {
   if (editing) removeFrom(editing);
   edit();
   addTurn("user", text);
+  keep();
   answer();
 }
 
@@ -170,11 +145,13 @@ async function answer() {
 async function stopped(turn, how) {
   for (const wait of turn.id ? WAITS : [0]) {
     await new Promise((resolve) => setTimeout(resolve, wait));
-    const end = await (await ask("/playground/stopped", { id: turn.id, text: turn.content })).json();
+    const end = await rendered(turn);
     finish(turn, end, end.cost ? how : `${how}; what it cost will be on your usage page`);
     if (end.cost) return;
   }
 }
+
+const rendered = async ({ id, content }) => (await ask("/playground/stopped", { id, text: content })).json();
 
 /** Takes a turn's text into the composer, to be sent anew; with none, empties the composer. */
 function edit(turn) {
@@ -186,7 +163,7 @@ function edit(turn) {
 }
 
 function startAnew() {
-  if (turns.length && !confirm("This conversation is kept nowhere else. Begin a new one?")) return;
+  if (turns.length && !confirm("This conversation is kept in this tab alone. Begin a new one?")) return;
   running?.abort();
   removeFrom(turns[0]);
   edit();
@@ -202,6 +179,49 @@ async function showCode() {
   } catch (error) {
     complain(error);
   }
+}
+
+// Coming back
+
+/** Keeps the conversation while this tab is open, as text alone. */
+function keep() {
+  const kept = turns.map(({ element, said, ...turn }) => turn).filter(({ content }) => content);
+  const fields = Object.fromEntries(FIELDS.map((id) => [id, $(id).value]));
+  try {
+    if (kept.length) sessionStorage.setItem(TALK, JSON.stringify({ person, fields, turns: kept }));
+    else sessionStorage.removeItem(TALK);
+  } catch {
+    // The browser keeps nothing for this page, or no more.
+  }
+}
+
+/** What this tab kept for whoever is signed in; what it kept for somebody else goes. */
+function recall() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(TALK));
+    if (kept?.person === person) return kept;
+    sessionStorage.removeItem(TALK);
+  } catch {
+    // There is nothing that can be read.
+  }
+}
+
+/** Shows what this tab kept. Answers are text until the server has made HTML of them anew: none is taken from storage. */
+async function restore() {
+  const kept = recall();
+  if (!kept) return;
+  log.ariaLive = "off"; // who reads on wants none of it announced again
+  for (const [id, value] of Object.entries(kept.fields)) $(id).value = value;
+  for (const { role, content, ...known } of kept.turns) {
+    if (role === "user") addTurn(role, content);
+    else write(Object.assign(addTurn(role), known), { text: content });
+  }
+  if (turns.at(-1).role === "user") complain(refusal("You left this page before the answer came."));
+  for (const turn of turns.filter(({ role }) => role === "assistant").reverse()) {
+    if (turn.end) finish(turn, { ...(await rendered({ ...turn, id: "" })), ...turn.end }, turn.note);
+    else await stopped(turn, "broken off");
+  }
+  log.ariaLive = "polite";
 }
 
 // What people do
@@ -234,7 +254,10 @@ prompt.addEventListener("keydown", (event) => {
   send();
 });
 
+addEventListener("pagehide", keep);
+
 $("chat").hidden = false;
+restore().catch(complain);
 if (matchMedia("(pointer: fine)").matches) prompt.focus();
 ask("/playground/models")
   .then((response) => response.json())

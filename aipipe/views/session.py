@@ -74,7 +74,7 @@ def person() -> Identity:
     """Who is signed in. Raises NotAuthenticated when nobody is."""
     user = signed_in()
     if user is None:
-        raise NotAuthenticated("You are not signed in any more. Sign in at /login.")
+        raise NotAuthenticated("You are not signed in any more.")
     return user
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -175,6 +177,125 @@ def test_stopping_hangs_up_keeps_what_was_written_and_tells_its_cost(
     expect(chat.get_by_label("Message", exact=True)).to_be_focused()
 
 
+def test_a_conversation_survives_leaving_the_page_and_is_its_owners_alone(
+    chat: Page, site: Site, provider: Script, alice: Caller
+) -> None:
+    hacked: list[str] = []
+    chat.expose_function("hacked", lambda: hacked.append("yes"))
+    chat.get_by_text("Settings").click()
+    chat.get_by_label("System prompt").fill("Be brief.")
+    for number, text in enumerate(("It is **4**.", HOSTILE)):
+        provider.answers("POST", CHAT, sse=chunks(text, number=number))
+        say(chat, f"Question {number}")
+        expect(answers(chat).nth(number).locator(".cost")).not_to_be_empty()
+    before = chat.locator("#log").inner_html()
+    chat.get_by_role("link", name="Usage").click()
+    chat.go_back()
+    expect(answers(chat).locator(".said strong")).to_have_text("4")
+    chat.reload()
+    expect(answers(chat).locator(".said strong")).to_have_text("4")
+    assert chat.locator("#log").inner_html() == before
+    expect(chat.get_by_label("System prompt")).to_have_value("Be brief.")
+    assert "<" not in chat.evaluate("sessionStorage.getItem('playground.talk')").replace(json.dumps(HOSTILE)[1:-1], "")
+    choose(chat, "openai / small")
+    provider.answers("POST", CHAT, sse=chunks("Sure.", number=3))
+    say(chat, "Sure?")
+    expect(answers(chat).nth(2).locator(".cost")).not_to_be_empty()
+    assert len(json.loads(provider.requests[-1].body)["messages"]) == 6
+    assert hacked == []
+    chat.context.clear_cookies()
+    enter(chat, site, provider, site.server.caller("bob@example.com").email)
+    expect(chat.locator(".turn")).to_have_count(0)
+    assert chat.evaluate("sessionStorage.length") == 0
+
+
+def test_a_conversation_goes_with_new_and_with_signing_out(
+    page: Page, site: Site, provider: Script, alice: Caller
+) -> None:
+    """Not `quiet`: browsers remark on the account page that a token is no password."""
+    chat = page
+    enter(chat, site, provider, alice.email)
+    for end in ("New", "Sign out"):
+        provider.answers("POST", CHAT, sse=chunks("Hi"))
+        say(chat, "Hello")
+        expect(answers(chat).locator(".cost")).not_to_be_empty()
+        assert chat.evaluate("sessionStorage.length") == 1
+        chat.once("dialog", lambda dialog: dialog.accept())
+        if end == "Sign out":
+            chat.goto(f"{site.server.url}/login")
+        chat.get_by_role("button", name=end).click()
+        if end == "Sign out":
+            expect(chat.get_by_role("button", name="Get your token")).to_be_visible()
+        assert chat.evaluate("sessionStorage.length") == 0
+
+
+def test_who_leaves_in_mid_answer_finds_its_beginning_and_its_cost(
+    chat: Page, site: Site, provider: Script, alice: Caller
+) -> None:
+    provider.answers("POST", CHAT, sse=chunks("Once *upon*", Gate("never"), " a time"))
+    say(chat, "Tell me a story")
+    expect(answers(chat)).to_contain_text("Once *upon*")
+    chat.goto(f"{site.server.url}/docs")
+    provider.closed.wait()
+    entry = site.server.entry(alice)
+    chat.goto(f"{site.server.url}/playground")
+    expect(answers(chat).locator("em")).to_have_text("upon")
+    expect(answers(chat).locator(".facts")).to_contain_text("broken off")
+    expect(answers(chat).locator(".cost")).to_have_attribute("title", f"${show(entry.cost)}")
+
+
+def test_who_leaves_before_an_answer_may_ask_again(chat: Page, site: Site, provider: Script) -> None:
+    provider.answers("POST", CHAT, sse=[Gate("never"), *chunks("Too late")])
+    say(chat, "Hello")
+    provider.reached("never")
+    chat.goto(f"{site.server.url}/docs")
+    provider.closed.wait()
+    chat.goto(f"{site.server.url}/playground")
+    expect(chat.get_by_role("alert")).to_contain_text("You left this page before the answer came.")
+    expect(chat.locator("#model-name")).to_contain_text(" / ")
+    provider.answers("POST", CHAT, sse=chunks("Hi"))
+    chat.get_by_role("button", name="Try again").click()
+    expect(answers(chat)).to_contain_text("Hi")
+
+
+FENCES = [
+    ("Look:\n\n```py\nif a < b:\n  c()\n```\n\nDone.", ["Look:", "if a < b:\n  c()\n", "Done."]),
+    ("1. so:\n   ~~~\n   ```\n   ~~~~\nthen", ["1. so:", "   ```\n", "then"]),
+    ("````\n```\nx\n```\n````\n", ["", "```\nx\n```\n", ""]),
+    ("Use ```a``` or\n```b``` here", ["Use ```a``` or\n```b``` here"]),
+    ("a\r\n```\r\nb\r\n", ["a", "b\r\n"]),
+    ("<b>x</b>\n```html\n<img src=x onerror=hacked()>", ["<b>x</b>", "<img src=x onerror=hacked()>"]),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), FENCES)
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_code_looks_like_code_while_it_streams(chat: Page, text: str, shown: list[str], step: int) -> None:
+    """However an answer is cut into pieces."""
+    draw = """([text, step]) => {
+      const said = document.createElement("div");
+      for (let end = step; end < text.length + step; end += step) draft(said, text.slice(0, end));
+      return [...said.children].map((place) => [place.tagName, (place.querySelector("code") ?? place).textContent]);
+    }"""
+    found = chat.evaluate(draw, [text, step])
+    assert [part.strip("\r") for _, part in found[::2]] == shown[::2]
+    assert [part for _, part in found[1::2]] == shown[1::2]
+    assert [tag for tag, _ in found] == (["DIV", "PRE"] * len(found))[: len(found)]
+
+
+def test_code_that_streams_has_its_look_before_its_fence_is_closed(chat: Page, provider: Script) -> None:
+    provider.answers("POST", CHAT, sse=chunks("Run\n\n```sh\nls", Gate("half"), " -l\n```\n"))
+    say(chat, "How?")
+    provider.reached("half")
+    code = answers(chat).locator("pre code")
+    expect(code).to_have_text("ls")
+    before = code.bounding_box()
+    assert "monospace" in code.evaluate("code => getComputedStyle(code).fontFamily")
+    provider.release("half")
+    expect(answers(chat).locator(".cost")).not_to_be_empty()
+    assert code.bounding_box() == before
+
+
 def test_an_earlier_message_is_changed_and_what_followed_is_gone(chat: Page, provider: Script) -> None:
     for number, text in enumerate(("Four", "Six", "Nine")):
         provider.answers("POST", CHAT, sse=chunks(text, number=number))
@@ -258,7 +379,7 @@ def test_without_money_or_session_one_is_told_what_to_do(page: Page, site: Site,
     page.context.clear_cookies()
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_contain_text("You are not signed in any more.")
-    expect(page.get_by_role("alert").get_by_role("link", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("alert").get_by_role("link", name="Sign in again")).to_be_visible()
 
 
 def test_a_model_is_found_by_typing_and_remembered(chat: Page, provider: Script) -> None:
@@ -304,6 +425,28 @@ def test_settings_go_along_and_the_conversation_is_there_as_code(chat: Page, sit
     chat.get_by_text("JavaScript", exact=True).click()
     expect(chat.locator("#snippets [data-code=javascript]")).to_contain_text("await fetch(")
     expect(code).not_to_be_visible()
+
+
+def test_code_is_copied_with_a_token_that_works_and_shown_without(chat: Page, site: Site, provider: Script) -> None:
+    chat.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat.get_by_label("Message", exact=True).fill("What is Bearer your-token?")
+    chat.get_by_role("button", name="As code").click()
+    for name in ("curl", "Python", "JavaScript"):
+        if name != "curl":
+            chat.get_by_text(name, exact=True).click()
+        shown = chat.locator("#snippets details[open]")
+        expect(shown.locator("code")).to_contain_text("Bearer your-token")
+        shown.get_by_role("button", name="Copy").click()
+        expect(shown.get_by_role("button", name="Copied")).to_be_visible()
+        copied = chat.evaluate("navigator.clipboard.readText()")
+        [token] = re.findall(r"Bearer (eyJ[\w.-]+)", copied)
+        site.server.secrets.add(token)
+        assert copied.count("What is Bearer your-token?") == 1
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{site.server.url}/usage", headers={"Authorization": token})
+        ) as answer:
+            assert answer.status == 200
+    assert "eyJ" not in chat.content()
 
 
 def test_the_keyboard_does_everything(chat: Page, provider: Script) -> None:
