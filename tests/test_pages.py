@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from conftest import MakeApp
@@ -266,13 +267,32 @@ def test_documents_are_pages_that_name_this_instance_and_link_to_each_other(app:
         path = waiting.pop()
         seen.add(path)
         text = client.get(path, base_url="http://localhost:9999").text
-        for link in re.findall(r'href="(/docs[^"]*)"', text):
+        document = text.partition('<div class="document">')[2]
+        assert not re.search(r"<p>\s*\|", document), f"{path} has half a table"
+        assert not re.search(r"<a [^>]*>[\w./-]+\.md</a>", document), f"{path} names a file"
+        links = [urljoin(path, link) for link in re.findall(r'href="([^"]*)"', document)]
+        for link in links:
             page, _, anchor = link.partition("#")
-            answer = client.get(page)
-            assert answer.status_code == 200, f"{path} leads to {link}"
-            assert not anchor or f'id="{anchor}"' in answer.text, f"{path} leads to {link}"
-            waiting |= {page} - seen
+            if page.startswith(("http:", "https:")):
+                continue
+            with client.get(page) as answer:
+                assert answer.status_code == 200, f"{path} leads to {link}"
+                assert not anchor or f'id="{anchor}"' in answer.text, f"{path} leads to {link}"
+            if page.startswith("/docs"):
+                waiting |= {page} - seen
     assert {"/docs/api", "/docs/operations", "/docs/decisions/001-holds"} <= seen
+
+
+@pytest.mark.parametrize("name", ["api", "decisions/001-holds"])
+def test_a_documents_file_name_leads_to_its_page(app: Flask, name: str) -> None:
+    assert app.test_client().get(f"/docs/{name}.md").headers["Location"] == f"/docs/{name}"
+
+
+def test_answers_in_documents_are_not_for_copying_and_cells_know_their_column(app: Flask) -> None:
+    page = app.test_client().get("/docs/api").text
+    assert '<pre class="copyable"><code tabindex="0">curl ' in page
+    assert '<pre><code tabindex="0">HTTP/1.1 200 OK' in page
+    assert '<td data-lead="code"><code>model_price_unknown</code></td>' in page
 
 
 @pytest.mark.parametrize("name", ["../README", "..%2FREADME", "openapi.json", "nothing", "decisions/../../README"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -256,13 +257,15 @@ def test_development_may_open_loopback_and_says_so_loudly(caplog: pytest.LogCapt
 
 
 def row(setting: Setting) -> str:
-    variable = setting.name if setting.bare or setting.name.startswith("AIPIPE_") else f"AIPIPE_{setting.name}"
     default = setting.default if isinstance(setting.default, str) else json.dumps(setting.default)
     shown = f"`{default}`" if setting.default or setting.default in (0, False) else "none"
-    return f"| `{setting.name}` | `{variable}` | {shown} | {setting.help} |"
+    return f"| `{setting.name}` | {shown} | {setting.help} |"
 
 
 def test_the_documentation_has_exactly_these_settings() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     documented = [line for line in text.splitlines() if line.startswith("| `")]
     assert documented == [row(setting) for setting in SETTINGS]
+    [bare] = re.findall(r"^(.+?) and providers' keys .* may go without", text, re.MULTILINE)
+    keys = [setting.name for setting in SETTINGS if setting.name.endswith("_API_KEY")]
+    assert {*re.findall(r"`(\w+)`", bare), *keys} == {setting.name for setting in SETTINGS if setting.bare}

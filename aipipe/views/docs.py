@@ -8,7 +8,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, render_template
+from flask import Blueprint, Flask, Response, redirect, render_template
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -28,7 +28,7 @@ TITLES = {
     "performance": "Performance",
 }
 EXAMPLE = re.compile(r"http://localhost:8787|https://aipipe\.example\.com")  # whom the documents talk to
-LINK = re.compile(r"([\w./-]+)\.md(#.*)?")
+ELSEWHERE = re.compile(r"\w+:|#|$")  # how a link begins that stays as it is
 
 
 def init_app(app: Flask) -> None:
@@ -43,12 +43,14 @@ def description() -> Response:
 
 
 @bp.get("/docs")
-def first() -> str:
+def first() -> str | Response:
     return document("api")
 
 
 @bp.get("/docs/<path:name>")
-def document(name: str) -> str:
+def document(name: str) -> str | Response:
+    if name.endswith(".md") and name.removesuffix(".md") in documents():
+        return redirect(f"/docs/{name.removesuffix('.md')}")  # type: ignore[return-value]
     if name not in documents():
         raise NotFound("There is no such document here.")
     text = EXAMPLE.sub(services().public_url(), (FOLDER / f"{name}.md").read_text())
@@ -68,17 +70,34 @@ def _markdown() -> MarkdownIt:
 
 
 def to_html(name: str, text: str) -> str:
-    """The document `name` as HTML: headings can be linked to, links to other documents lead to their pages."""
+    """The document `name` as HTML: headings can be linked to, links to other documents lead to their pages.
+
+    Cells tell what heads their column, for screens where a row becomes a block; answers have no button that copies.
+    """
     tokens = _markdown().parse(text)
+    heads: list[str] = []
+    column = 0
     for token, following in pairwise(tokens):
         if token.type == "heading_open":
             token.attrSet("id", anchor(following.content))
+        elif token.type == "thead_open":
+            heads = []
+        elif token.type == "th_open":
+            heads.append(following.content.replace("`", ""))
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type == "td_open":
+            if column and heads[column]:
+                token.attrSet("data-lead", heads[column])
+            column += 1
         for child in token.children or ():
             _lead_to_page(child, posixpath.dirname(name))
     html = str(_markdown().renderer.render(tokens, _markdown().options, {}))
-    html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
+    html = html.replace("<table>", '<div class="scroll" tabindex="0"><table class="stack">')
+    html = html.replace("</table>", "</table></div>")
     html = html.replace("<th></th>", "<td></td>")  # heads nothing
-    return re.sub(r"<pre><code[^>]*>", '<pre class="copyable"><code tabindex="0">', html)
+    html = re.sub(r'<pre><code class="language-(http|json)">', '<pre><code tabindex="0">', html)
+    return re.sub(r"<pre><code( class[^>]*)?>", '<pre class="copyable"><code tabindex="0">', html)
 
 
 def anchor(heading: str) -> str:
@@ -87,10 +106,14 @@ def anchor(heading: str) -> str:
 
 
 def _lead_to_page(token: Token, folder: str) -> None:
-    found = LINK.fullmatch(str(token.attrGet("href") or ""))
-    if found:
-        name = posixpath.normpath(posixpath.join(folder, found[1]))
-        if name in documents():
-            token.attrSet("href", f"/docs/{name}{found[2] or ''}")
-        else:  # a file that is no document, and has no page
-            del token.attrs["href"]
+    link = str(token.attrGet("href") or "")
+    if ELSEWHERE.match(link):
+        return
+    path, mark, place = link.partition("#")
+    file = posixpath.normpath(posixpath.join(folder, path))
+    if file == "openapi.json":
+        token.attrSet("href", "/openapi.json")
+    elif file.removesuffix(".md") in documents():
+        token.attrSet("href", f"/docs/{file.removesuffix('.md')}{mark}{place}")
+    else:  # a file that has no page
+        del token.attrs["href"]
