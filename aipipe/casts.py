@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
+
 Cast = Callable[[Any], Any]
 
 LEAST_SECRET_BYTES = 16
@@ -46,6 +48,25 @@ def key(value: Any) -> str:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("must be one word, copied as its provider shows it, without quotes or line breaks.")
     return value
+
+
+def provider_key(value: Any) -> str:
+    """A key of a provider, and none of the two that people put there by mistake."""
+    found = key(value)
+    if found.endswith("..."):
+        raise ValueError("is a placeholder: put the key there that its provider shows.")
+    if _is_token(found):
+        raise ValueError("is an AI Pipe token, as apps send it. Unset it, or put a provider's own key there.")
+    return found
+
+
+def _is_token(text: str) -> bool:
+    """Whether a text looks like a token of any AI Pipe. Some providers' keys are JWTs too, without such an email."""
+    try:
+        claims = jwt.decode(text, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return False
+    return _EMAIL.fullmatch(str(claims.get("email"))) is not None
 
 
 def secret(value: Any) -> str:

@@ -162,7 +162,9 @@ def check() -> None:
 def configuration() -> dict[str, Any]:
     """The settings of the server that runs here: development's, if only that has made a secret."""
     kept = settings.instance_folder(os.environ) / settings.DEV_SECRET
-    config = settings.load(os.environ, dev=kept.is_file())
+    # An app's terminal has a token where an operator's has a key, and nothing that runs here asks a provider.
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    config = settings.load(environ, dev=kept.is_file())
     if kept.is_file() and kept.read_text(encoding="utf-8").strip() == config["AIPIPE_SECRET"]:
         click.echo(f"AIPIPE_SECRET is not set: using the one of `aipipe dev`, {kept}.", err=True)
     return config

@@ -58,10 +58,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("AIPIPE_PUBLIC_URL", casts.origin, None, "the origin that users see; by default the request's"),
     Setting("ADMIN_EMAILS", casts.emails, [], "who may open `/admin`; commas or spaces between them", bare=True),
     Setting("GOOGLE_CLIENT_ID", casts.key, None, "lets users sign in with Google", bare=True),
-    Setting("OPENROUTER_API_KEY", casts.key, None, "the operator's key for `openrouter`", bare=True),
-    Setting("OPENAI_API_KEY", casts.key, None, "the operator's key for `openai`", bare=True),
-    Setting("GEMINI_API_KEY", casts.key, None, "the operator's key for `geminiv1beta`", bare=True),
-    Setting("ANTHROPIC_API_KEY", casts.key, None, "the operator's key for `anthropic`", bare=True),
+    Setting("OPENROUTER_API_KEY", casts.provider_key, None, "the operator's key for `openrouter`", bare=True),
+    Setting("OPENAI_API_KEY", casts.provider_key, None, "the operator's key for `openai`", bare=True),
+    Setting("GEMINI_API_KEY", casts.provider_key, None, "the operator's key for `geminiv1beta`", bare=True),
+    Setting("ANTHROPIC_API_KEY", casts.provider_key, None, "the operator's key for `anthropic`", bare=True),
     Setting("OPENAI_ORG_ID", casts.key, None, "sent to `openai` as `OpenAI-Organization`", bare=True),
     Setting("BUDGET", casts.mapping, DEFAULT_BUDGET, "dollars in the last days, by email, `@domain`, `*`"),
     Setting("SALT", casts.salts, {}, "by email; a token must carry the same salt, so a new one voids old tokens"),
@@ -189,7 +189,7 @@ def _keys(config: Mapping[str, Any], found: Mapping[str, Any], problems: list[st
     for name in sorted(_key_names(config["PROVIDERS"]) - set(_BY_NAME)):
         if found.get(name):
             try:
-                keys[name] = casts.key(found[name])
+                keys[name] = casts.provider_key(found[name])
             except ValueError as error:
                 problems.append(_sentence(name, error))
     return keys

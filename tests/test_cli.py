@@ -66,6 +66,16 @@ def test_token_is_good_for_the_days_that_are_asked_for(arguments: tuple[str, ...
     assert got.expires == pytest.approx(time.time() + days * 86_400, abs=120)
 
 
+def test_token_works_where_an_app_has_an_earlier_one_for_a_key() -> None:
+    first = run("token", "alice@example.com").stdout.strip()
+    assert claims(run("token", "bob@example.com", OPENAI_API_KEY=first).stdout).email == "bob@example.com"
+    for command in ("check", "dev", "serve"):
+        result = run(command, OPENAI_API_KEY=first)
+        assert result.exit_code == 1
+        assert "OPENAI_API_KEY is an AI Pipe token, as apps send it." in result.output
+        assert first not in result.output
+
+
 def test_token_carries_its_owners_salt() -> None:
     salted = {"AIPIPE_SALT": '{"Bob@example.com": "pepper"}'}
     salts = {"bob@example.com": "pepper"}

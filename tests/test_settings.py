@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
-from aipipe import budgets, settings
+from aipipe import budgets, settings, tokens
 from aipipe.casts import PROXY_DEFAULTS
 from aipipe.errors import ConfigError
 from aipipe.settings import SETTINGS, Setting, load
@@ -163,6 +164,29 @@ def test_without_a_secret_production_says_how_to_make_one() -> None:
 
 def test_a_bad_secret_is_told_once() -> None:
     assert len(refusal({"AIPIPE_SECRET": "short"}).splitlines()) == 1
+
+
+TOKEN = tokens.issue("alice@example.com", secret=SECRET, now=0, days=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (TOKEN, "OPENAI_API_KEY is an AI Pipe token, as apps send it. Unset it, or put a provider's own key there."),
+        ("sk-or-v1-...", "OPENAI_API_KEY is a placeholder: put the key there that its provider shows."),
+    ],
+)
+def test_what_can_be_no_providers_key_is_told_from_wherever_it_comes(value: str, says: str) -> None:
+    assert refusal({"OPENAI_API_KEY": value}) == says
+    groq = {"AIPIPE_PROVIDERS": '{"groq": {"base": "https://api.groq.com/openai", "key": "GROQ_API_KEY"}}'}
+    assert refusal({**groq, "GROQ_API_KEY": value}) == says.replace("OPENAI", "GROQ")
+    write(".env", f"OPENAI_API_KEY={value}")
+    assert refusal() == says
+
+
+def test_a_providers_key_that_is_a_jwt_is_one() -> None:
+    key = jwt.encode({"iss": "api-key-issuer", "sub": "google-oauth2|1"}, SECRET, algorithm="HS256")
+    assert loaded({"OPENAI_API_KEY": key})["OPENAI_API_KEY"] == key
 
 
 @pytest.mark.parametrize(
