@@ -42,7 +42,8 @@ export function signOut() {
 
 /**
  * The pieces of a model's answer, as they come: `for await (const text of chat("Hello")) …`. Whoever stops reading stops
- * the answer, and pays no more.
+ * the answer, and pays no more. Where the token that `signIn()` got is no good any more, as after its owner took it back,
+ * it is forgotten, and the page left for a new one.
  *
  * @param {string | object[]} messages What the user says, or a conversation in OpenAI's form.
  * @param {object} options `provider`, `model`, `token`, `signal` (of an AbortController), `onCost` (called at the end with
@@ -59,8 +60,12 @@ export async function* chat(messages, options = {}) {
     body: JSON.stringify({ model: "gpt-4.1-nano", messages: told, ...body, stream: true }),
   });
   if (!answer.ok) {
-    if (answer.status === 401 && token === getProfile().token) forget(); // so that the next sign-in gets a new one
-    throw refusal(await answer.text(), answer.status);
+    const refused = refusal(await answer.text(), answer.status);
+    if (answer.status === 401 && token && token === getProfile().token) {
+      forget();
+      await signIn().catch(() => null); // leaves for a new one; where that can't be, the app is told
+    }
+    throw refused;
   }
   for await (const line of lines(answer.body)) {
     const cost = /^: aipipe cost=(\S+) remaining=(\S+)/.exec(line);

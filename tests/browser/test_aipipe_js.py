@@ -219,12 +219,22 @@ def test_a_chat_that_breaks_off_says_so(talk: Talk, provider: Script) -> None:
     assert told["type"] == "provider_error"
 
 
-def test_a_token_that_is_refused_is_forgotten_so_that_the_next_sign_in_gets_another(talk: Talk, page: Page) -> None:
+def test_a_token_that_is_refused_is_forgotten_and_the_page_left_for_another(
+    talk: Talk, page: Page, site: Site, app: Pages
+) -> None:
     store(page, json.dumps({"token": "opaque", "email": EMAIL}))
     assert talk("Hello", {"token": "another"})["status"] == 401
     assert stored(page)["token"] == "opaque"
-    assert talk("Hello", {})["status"] == 401
+    page.evaluate("() => void talk('Hello', {})")
+    page.wait_for_url(f"{site.server.url}/login?**code_challenge=**")
+    page.goto(f"{app.origin}/")
     assert stored(page) is None
+
+
+def test_a_token_that_is_refused_where_nobody_can_sign_in_is_told(talk: Talk, page: Page) -> None:
+    store(page, json.dumps({"token": "opaque", "email": EMAIL}))
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); } }")
+    assert talk("Hello", {})["status"] == 401
 
 
 def test_the_module_may_be_imported_from_anywhere_and_is_kept_for_a_short_time(site: Site) -> None:
