@@ -70,7 +70,9 @@ def test_a_reset_voids_every_token_and_the_page_shows_a_new_one(
 ) -> None:
     old = {"Authorization": token(ALICE)}
     assert app.test_client().get("/usage", headers=old).status_code == 200
-    assert alice.post("/login/reset", headers=OURS).status_code == 303
+    answer = alice.post("/login/reset", headers=OURS)
+    assert "Every token you had is void." in alice.get(answer.headers["Location"]).text
+    assert "is void" not in alice.get("/login").text
     assert app.test_client().get("/usage", headers=old).status_code == 401
     found = re.search(r'value="(eyJ[\w.-]+)"', alice.get("/login").text)
     assert found
@@ -82,6 +84,7 @@ def test_a_reset_is_asked_about_once(app: Flask, alice: FlaskClient, token: Call
     question = alice.get("/login/reset", headers=PAGE).text
     assert "Every token you have stops working" in question
     assert '<form method="post" action="/login/reset"' in question
+    assert '<button class="danger">Reset my token</button>' in question
     assert app.test_client().get("/usage", headers={"Authorization": token(ALICE)}).status_code == 200
     assert app.test_client().get("/login/reset").headers["Location"] == "/login?next=%2Flogin%2Freset"
 

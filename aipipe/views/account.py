@@ -39,6 +39,7 @@ def login() -> Response:
         example=example(),
         budget=budget,
         spent=services().ledger.spent(user.email, first),
+        reset=request.args.get("done") == "reset",
     )
 
 
@@ -103,7 +104,7 @@ def reset() -> Response:
     """Makes every token of the person who is signed in void; the page then shows a new one."""
     guards.require_same_origin()
     services().ledger.reset_tokens(session.person().email)
-    return redirect("/login", 303)  # type: ignore[return-value]
+    return redirect("/login?done=reset", 303)  # type: ignore[return-value]
 
 
 def hostname() -> str | None:
