@@ -224,18 +224,25 @@ def seen_as(config: Mapping[str, Any]) -> str:
     return f"behind {hops} reverse {'proxy' if hops == 1 else 'proxies'}" if hops else "directly"
 
 
+def sign_in(client_id: str | None) -> str:
+    """How people sign in on the pages."""
+    if client_id is None:
+        return "off: nobody can sign in on the pages; GOOGLE_CLIENT_ID turns it on"
+    wrong = f", but GOOGLE_CLIENT_ID doesn't end in {settings.CLIENT_IDS}: copy it again"
+    return f"Google{'' if client_id.endswith(settings.CLIENT_IDS) else wrong}"
+
+
 def overview(
     config: Mapping[str, Any], registry: Registry | None, limits: Budgets | None, *, ledger: bool, counted: str
 ) -> list[tuple[str, str]]:
     """What is on and what is off, without any secret."""
     size = len((config["AIPIPE_SECRET"] or "").encode())
     better = "" if size >= settings.GOOD_SECRET_BYTES else f"; better {settings.GOOD_SECRET_BYTES}"
-    google = "Google" if config["GOOGLE_CLIENT_ID"] else "off; GOOGLE_CLIENT_ID turns it on"
     database = config["AIPIPE_DATABASE_URL"].rpartition("@")[2].partition("?")[0]  # no user, no password
     lines = [
         ("Instance", str(config["INSTANCE_FOLDER"])),
         ("Secret", f"{size} bytes{better}" if size else "missing"),
-        ("Sign-in", google),
+        ("Sign-in", sign_in(config["GOOGLE_CLIENT_ID"])),
         ("Admins", ", ".join(config["ADMIN_EMAILS"]) or "none; ADMIN_EMAILS names them"),
         ("Ledger", f"{database} {'answers' if ledger else 'does not answer'}"),
         ("Limits a minute", counted),

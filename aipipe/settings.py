@@ -25,6 +25,7 @@ from aipipe.errors import ConfigError
 from aipipe.sources import PREFIX
 
 GOOD_SECRET_BYTES = 32
+CLIENT_IDS = ".apps.googleusercontent.com"  # how Google's end
 DEFAULT_BUDGET = {"*": {"limit": 0.1, "days": 7}}
 DEV_SECRET = "dev-secret"  # noqa: S105  (a file's name)
 # The embedded model answers to any name: the second is what /similarity asks for by default.
@@ -115,6 +116,8 @@ def load(environ: Mapping[str, str], *, dev: bool = False, folder: Path | None =
     for name in ("AIPIPE_SECRET", "AIPIPE_SECRET_PREVIOUS"):
         if config[name] and len(config[name].encode()) < GOOD_SECRET_BYTES:
             _LOG.warning("%s has under %d bytes: better make a longer one.", name, GOOD_SECRET_BYTES)
+    if config["GOOGLE_CLIENT_ID"] and not config["GOOGLE_CLIENT_ID"].endswith(CLIENT_IDS):
+        _LOG.warning("GOOGLE_CLIENT_ID doesn't end in %s: nobody can sign in with it.", CLIENT_IDS)
     if config["UNSAFE_LOOPBACK"]:
         _LOG.warning("UNSAFE_LOOPBACK is on: /proxy reaches what only this machine should. For tests alone!")
     return config

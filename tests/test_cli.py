@@ -158,7 +158,7 @@ def test_check_tells_what_is_on_and_off() -> None:
     assert result.exit_code == 0
     for line in (
         "Secret 32 bytes",
-        "Sign-in off; GOOGLE_CLIENT_ID turns it on",
+        "Sign-in off: nobody can sign in on the pages; GOOGLE_CLIENT_ID turns it on",
         "Admins dana@example.com",
         "Limits a minute in the ledger's database",
         "Reached directly",
@@ -207,6 +207,11 @@ def test_prune_sums_up_what_is_older_than_the_setting_says() -> None:
             "Reached https, but TRUSTED_PROXIES=0: all callers share an address, and cookies aren't Secure; better 1",
         ),
         ({"AIPIPE_PROXY__enabled": "off"}, "/proxy off"),
+        ({"GOOGLE_CLIENT_ID": "1-a.apps.googleusercontent.com"}, "Sign-in Google"),
+        (
+            {"GOOGLE_CLIENT_ID": "hunter2"},
+            "Sign-in Google, but GOOGLE_CLIENT_ID doesn't end in .apps.googleusercontent.com: copy it again",
+        ),
         ({"AIPIPE_METRICS_TOKEN": "hunter2hunter2hunter2"}, "/metrics on"),
         (
             {"AIPIPE_REDIS_URL": "redis://:hunter2@127.0.0.1:1"},

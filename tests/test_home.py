@@ -61,10 +61,19 @@ def test_home_has_lines_to_paste_with_this_instances_address(app: Flask, lists: 
     assert "export OPENAI_BASE_URL=http://localhost:8787/openai/v1" in page
 
 
+def test_home_offers_nothing_that_needs_a_sign_in_where_nobody_can(make_app: MakeApp) -> None:
+    for settings, offers in (({}, False), ({"GOOGLE_CLIENT_ID": "1-a.apps.googleusercontent.com"}, True)):
+        page = make_app(**OPENAI_ALONE, OPENAI_API_KEY=None, **settings).test_client().get("/").text
+        for text in ("Get your token", "Try the playground", "await signIn()"):
+            assert (text in page) is offers
+        assert ("Ask the operator for a token" in page) is not offers
+        assert "export OPENAI_API_KEY=your-token" in page
+
+
 def test_the_lines_name_a_provider_that_has_its_key(make_app: MakeApp, provider: FakeProvider) -> None:
     provider.answers("GET", "/api/v1/models", json={"data": []}, times=None)
     keys = {**OPENAI_ALONE, "OPENAI_API_KEY": None, "OPENROUTER_API_KEY": "sk-or-operator"}
-    page = html.unescape(known(make_app(**keys)).get("/", base_url="http://localhost:8787").text)
+    page = html.unescape(known(make_app(dev=True, **keys)).get("/", base_url="http://localhost:8787").text)
     assert "/openrouter/v1\n" in page
     assert '{ provider: "openrouter", model: "openai/gpt-4.1-nano" }' in page
 

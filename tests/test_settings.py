@@ -228,6 +228,15 @@ def test_a_short_secret_is_warned_about(caplog: pytest.LogCaptureFixture) -> Non
     assert not caplog.records
 
 
+def test_a_google_client_id_that_is_none_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    loaded({"GOOGLE_CLIENT_ID": "hunter2"})
+    assert "GOOGLE_CLIENT_ID doesn't end in .apps.googleusercontent.com" in caplog.text
+    assert "hunter2" not in caplog.text
+    caplog.clear()
+    loaded({"GOOGLE_CLIENT_ID": "1-a.apps.googleusercontent.com"})
+    assert not caplog.records
+
+
 # Development
 
 

@@ -63,6 +63,7 @@ def home() -> Response:
         "home/home.html",
         url=services().public_url(),
         example=example(),
+        open=user or services().dev or services().config["GOOGLE_CLIENT_ID"],
         budget=budget,
         spent=services().ledger.spent(user.email, window(budget)[0]) if user and budget else 0,
         providers={name: (len(each), each[0], each[-1]) for name, each in ranges.items()},
