@@ -17,7 +17,7 @@ from aipipe.errors import AppError, BudgetExceeded, LedgerUnavailable, RateLimit
 from aipipe.formats import Reading
 from aipipe.ledger import Funds, Grant, Hold, Ledger, Purpose, Settled, Usages, Wait
 from aipipe.ledger.types import Ended
-from aipipe.money import show
+from aipipe.money import told
 from aipipe.observing import Observer, Sight, present
 from aipipe.providers import Call
 from aipipe.tokens import Identity
@@ -151,13 +151,13 @@ def busy() -> RateLimited:
 
 def exhausted(call: Call, budget: Budget, funds: Funds) -> BudgetExceeded:
     least = needed(call.ask, call.card)
-    sentence = f"AI Pipe refused this request: it needs at least ${show(least)}, and "
+    sentence = f"AI Pipe refused this request: it needs at least ${told(least)}, and "
     if funds.cap and funds.cap.limit - funds.cap.spent < min(least, funds.limit - funds.spent):
-        left = show(max(0, funds.cap.limit - funds.cap.spent))
-        sentence += f"${left} is left of the ${show(funds.cap.limit)} that you let this app spend."
+        left = told(max(0, funds.cap.limit - funds.cap.spent))
+        sentence += f"${left} is left of the ${told(funds.cap.limit)} that you let this app spend."
         return BudgetExceeded(f"{sentence} To let it spend more, revoke it at /apps and sign in to it again.")
-    left = show(max(0, funds.limit - funds.spent))
-    sentence += f"${left} is left of your budget of ${show(budget.limit)} in {budget.days} days."
+    left = told(max(0, funds.limit - funds.spent))
+    sentence += f"${left} is left of your budget of ${told(budget.limit)} in {budget.days} days."
     return BudgetExceeded(f"{sentence} {more_is_free(funds.oldest, budget.days)}".rstrip())
 
 

@@ -37,13 +37,18 @@ def show(nano: int) -> str:
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
+def told(nano: int) -> str:
+    """Dollars for a sentence, exact and with at least two decimals as on pages: `0.10`, `0.0000001`."""
+    whole, _, rest = show(nano).partition(".")
+    return f"{whole}.{rest.ljust(2, '0')}"
+
+
 def readable(nano: int) -> str:
     """Dollars for a page, to the millionth, with at least two decimals: `$0.10`, `-$0.000012`; `<$0.000001` below."""
     millionths = (abs(nano) + 500) // 1000
     if nano and not millionths:
         return "<$0.000001"
-    whole, _, rest = show(millionths * 1000).partition(".")
-    return f"{'-' if nano < 0 else ''}${whole}.{rest.ljust(2, '0')}"
+    return f"{'-' if nano < 0 else ''}${told(millionths * 1000)}"
 
 
 def brief(nano: int) -> str:

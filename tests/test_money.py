@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aipipe.money import readable, show, to_dollars, to_nano
+from aipipe.money import readable, show, to_dollars, to_nano, told
 
 nanos = st.integers(-(10**18), 10**18)
 
@@ -71,6 +71,13 @@ def test_shown_plainly(nano: int, shown: str) -> None:
 )
 def test_pages_show_it_to_the_millionth_with_its_sign(nano: int, shown: str) -> None:
     assert readable(nano) == shown
+
+
+@pytest.mark.parametrize(
+    ("nano", "told_as"), [(0, "0.00"), (100_000_000, "0.10"), (1, "0.000000001"), (-(10**9), "-1.00")]
+)
+def test_told_as_on_pages_and_exactly(nano: int, told_as: str) -> None:
+    assert told(nano) == told_as
 
 
 def test_json_dollars_carry_no_binary_noise() -> None:
