@@ -331,7 +331,7 @@ def test_the_user_may_set_a_cap(alice: FlaskClient, ledger: Ledger, text: str, c
     assert ledger.apps.allowed(ALICE)[0].cap == cap
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "five", "nan", "inf", "1e30", "0,05"])
+@pytest.mark.parametrize("text", ["0.0000001", "0", "-1", "five", "nan", "inf", "1e30", "0,05"])
 def test_a_cap_that_is_none_is_refused_and_may_be_corrected(alice: FlaskClient, ledger: Ledger, text: str) -> None:
     page = ask(alice)
     assert refused(allow(alice, page, cap=text), 400)

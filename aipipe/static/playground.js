@@ -268,5 +268,6 @@ ask("/playground/models")
   })
   .catch((error) => {
     $("model-name").textContent = "No models";
+    for (const button of document.querySelectorAll("#model, #code, #send, [data-try]")) button.disabled = true;
     complain(error);
   });

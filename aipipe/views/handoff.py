@@ -15,7 +15,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from aipipe import redirects
 from aipipe.errors import InvalidRequest, NotAllowed
-from aipipe.money import to_nano
+from aipipe.money import show, to_nano
 from aipipe.redirects import Asked
 from aipipe.services import services, window
 from aipipe.tokens import DAY_SECONDS, Identity
@@ -27,6 +27,7 @@ bp = Blueprint("handoff", __name__)
 
 PATH = "/login/allow"
 TICKET_SECONDS = 600  # from the question to its answer
+LEAST_CAP = 1000  # nanodollars: below a millionth of a dollar no answer is to be had
 
 
 def asked() -> Asked | None:
@@ -69,6 +70,7 @@ def question(user: Identity, asked: Asked) -> Response:
             budget=budget,
             left=max(0, budget.limit - services().ledger.spent(user.email, window(budget)[0])),
             ends=ends(),
+            least=LEAST_CAP,
             loopback=asked.target.origin.startswith("http:"),
             foreign="xn--" in asked.target.origin,
             ticket=tickets().dumps([user.email, asked.path, secrets.token_urlsafe(16)]),
@@ -110,9 +112,9 @@ def read_cap(text: str) -> int | None:
         cap = to_nano(text.strip())
     except ValueError:
         cap = 0
-    if cap <= 0:
+    if cap < LEAST_CAP:
         raise InvalidRequest(
-            "The most that an app may spend is dollars above 0, such as 0.05. Go back and write it so."
+            f"The most that an app may spend is at least {show(LEAST_CAP)} dollars, as 0.05. Go back and write it so."
         )
     return cap
 

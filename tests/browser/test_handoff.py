@@ -325,6 +325,15 @@ def test_cancelling_goes_home_and_tells_the_app_nothing(
     assert site.server.ledger.apps.find(alice, app.origin) is None
 
 
+@pytest.mark.usefixtures("alice")
+def test_who_says_nothing_finds_the_way_back_to_the_app(site: Site, app: Pages, page: Page) -> None:
+    app.pages["/start"] = "<!doctype html><title>An app</title>"
+    page.goto(f"{site.server.url}/login?redirect={app.origin}/start?lesson=3%26b")
+    page.get_by_role("link", name=f"back to {app.origin}").click()
+    expect(page).to_have_url(re.compile(f"{app.origin}/start"))
+    assert "token" not in page.url
+
+
 def test_a_cap_is_kept(site: Site, app: Pages, page: Page, alice: str, example: Callable[[str], str]) -> None:
     page.goto(example("3-chat.html"))
     page.get_by_label("At most, in dollars").fill("0.000001")

@@ -382,6 +382,18 @@ def test_without_money_or_session_one_is_told_what_to_do(page: Page, site: Site,
     expect(page.get_by_role("alert").get_by_role("link", name="Sign in again")).to_be_visible()
 
 
+def test_without_models_there_is_nothing_to_press(page: Page, site: Site, provider: Script, alice: Caller) -> None:
+    """Not `quiet`: this failure is on the console."""
+    page.route("**/playground/models", lambda route: route.fulfill(json={}))
+    provider.answers("GET", "/v1/models", json=LIST, times=None)
+    page.goto(f"{site.server.url}/login?next=/playground")
+    page.get_by_label("Email").fill(alice.email)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("No provider here has models to talk with")
+    for name in ("No models", "As code", "Send", "Explain compound interest"):
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
+
+
 def test_a_model_is_found_by_typing_and_remembered(chat: Page, provider: Script) -> None:
     chat.locator("#model").focus()
     chat.keyboard.press("Enter")
