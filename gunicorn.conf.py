@@ -260,7 +260,8 @@ if _soft < _files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _hard))
 
 
-QUERY = re.compile(r"\?|%3f", re.IGNORECASE)
+ORIGIN = re.compile(r"^[^/][^/]*//[^/]*/?")  # of the absolute form, which proxies send
+QUERY = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
 SITE = re.compile(r"/proxy/(?:https?:/{1,2})?+[\w.:\[\]-]+(?=/|$)", re.ASCII)
 SECRET = re.compile(r"(?:eyJ|sk-|AIza)[\w.-]{12,}", re.ASCII)
 ADDRESS = re.compile(r"[0-9A-Fa-f.:]+")
@@ -268,8 +269,8 @@ ADDRESS = re.compile(r"[0-9A-Fa-f.:]+")
 
 def path_of(environ: Mapping[str, Any]) -> str:
     """Of a request's path, still percent-encoded, what is no secret: of a proxied URL the site alone, and no key."""
-    path = QUERY.split(environ["RAW_URI"], maxsplit=1)[0]
-    if path.startswith("/proxy/"):
+    path = QUERY.split(ORIGIN.sub("/", environ["RAW_URI"]), maxsplit=1)[0]
+    if path.lstrip("/").startswith("proxy/"):
         site = SITE.match(path)
         path = f"{site[0] if site else '/proxy'}/..."
     return SECRET.sub("...", path)

@@ -222,7 +222,7 @@ class Fetched:
         told = {value.strip() for name, value in self.headers if name.lower() == "content-length"}
         if (self._response and self._response.chunked) or len(told) != 1 or not (text := told.pop()).isdecimal():
             return None
-        return int(text)
+        return int(text) if len(text) < 16 else None
 
     def read(self) -> bytes:
         """The next bytes as soon as there are any; empty at the end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 Headers = list[tuple[str, str]]
 
@@ -32,8 +33,20 @@ STAY_THERE = HOP_BY_HOP | {
 }  # fmt: skip
 ABOUT_THE_ACCOUNT = frozenset({"openai-organization", "openai-project", "anthropic-organization-id", "set-cookie"})
 
+# What front ends add about who asks: addresses, and whom they have signed in.
+ABOUT_THE_CALLER = re.compile(
+    r"(?:x-forwarded-|x-original-|x-envoy-|x-amzn-|x-goog-iap-|x-goog-authenticated-|x-auth-request-|x-ms-client-"
+    r"|x-azure-|cf-|fly-|fastly-|tailscale-|remote-|true-client-)|(?:.*-)?client-?ip|x-real-ip|forwarded"
+)
+
 # Our own answers have a header of the same name.
 RENAMED = {"x-request-id": "X-Upstream-Request-Id"}
+
+
+@lru_cache(maxsize=1000)
+def about_the_caller(name: str) -> bool:
+    """Whether a header, its name in lower case, tells who asks rather than what."""
+    return ABOUT_THE_CALLER.match(name) is not None
 
 
 def _named_by_connection(headers: Iterable[tuple[str, str]]) -> set[str]:
@@ -55,7 +68,7 @@ def request_headers(caller: Headers, credentials: Mapping[str, str], *, shared: 
     kept = [
         (name, value)
         for name, value in caller
-        if (plain := name.lower()) not in left and not plain.startswith(("x-forwarded-", "cf-", "sec-"))
+        if (plain := name.lower()) not in left and not plain.startswith("sec-") and not about_the_caller(plain)
     ]
     return [*kept, *credentials.items(), ("Accept-Encoding", "identity")]
 
@@ -96,7 +109,7 @@ def stranger_request_headers(caller: Headers) -> Headers:
     return [
         (name, value)
         for name, value in caller
-        if name.lower() not in left and not name.lower().startswith(("x-forwarded-", "proxy-", "cf-"))
+        if (plain := name.lower()) not in left and not plain.startswith("proxy-") and not about_the_caller(plain)
     ]
 
 

@@ -13,7 +13,7 @@ from flask import current_app, request
 from aipipe import tokens
 from aipipe.budgets import Budget, Budgets, more_is_free, window_start
 from aipipe.catalog import Catalog
-from aipipe.errors import NotAuthenticated
+from aipipe.errors import InvalidRequest, NotAuthenticated
 from aipipe.fetching import Fetcher
 from aipipe.google import Google
 from aipipe.ledger import Handed, Ledger
@@ -56,8 +56,14 @@ class Services:
             self.metrics.close()
 
     def public_url(self) -> str:
-        """The origin under which users see this AI Pipe, without a slash at its end."""
-        return str(self.config["AIPIPE_PUBLIC_URL"] or request.url_root).rstrip("/")
+        """The origin under which users see this AI Pipe, without a slash at its end.
+
+        Raises InvalidRequest where nothing but the request tells it, and that tells no host.
+        """
+        try:
+            return str(self.config["AIPIPE_PUBLIC_URL"] or request.url_root).rstrip("/")
+        except UnicodeError:
+            raise InvalidRequest("AI Pipe can't read the host that this request is for.") from None
 
     def issue_token(self, email: str) -> str:
         """A new personal token. Raises ValueError when `email` isn't a plausible address."""

@@ -16,7 +16,7 @@ from conftest import MakeApp
 from flask import Flask
 from flask.testing import FlaskClient
 
-from aipipe import assets
+from aipipe import addresses, assets
 from aipipe.ledger import Grant, Purpose, Usages
 
 ALICE = "alice@example.com"
@@ -301,3 +301,14 @@ def test_answers_in_documents_are_not_for_copying_and_cells_know_their_column(ap
 @pytest.mark.parametrize("name", ["../README", "..%2FREADME", "openapi.json", "nothing", "decisions/../../README"])
 def test_nothing_but_a_document_is_read(app: Flask, name: str) -> None:
     assert app.test_client().get(f"/docs/{name}").status_code == 404
+
+
+def test_a_mistake_of_ours_is_logged_without_the_path(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(addresses, "read", lambda _url: 1 / 0)
+    path = "/proxy/http://x/%0A{forged}/SECRET"
+    answer = app.test_client().get(path, environ_overrides={"RAW_URI": path})
+    assert answer.status_code == 500
+    [record] = caplog.records
+    assert record.getMessage().endswith(": GET of proxy.fetch failed")

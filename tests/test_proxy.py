@@ -92,6 +92,12 @@ def test_what_tells_who_the_caller_is_stays_here(
         "Proxy-Authorization": "Basic x",
         "Proxy-Anything": "x",
         "CF-Connecting-IP": "1.2.3.4",
+        "True-Client-IP": "1.2.3.4",
+        "X-Client-IP": "1.2.3.4",
+        "X-Amzn-Oidc-Data": "x",
+        "X-Goog-IAP-JWT-Assertion": "x",
+        "X-Auth-Request-Email": "alice@example.com",
+        "Remote-User": "alice",
         "Connection": "X-Named",
         "X-Named": "x",
         "TE": "trailers",
@@ -535,6 +541,12 @@ def test_nobody_listening_is_a_502_that_names_no_address(make_proxy: MakeProxy) 
         port = closed_soon.getsockname()[1]
     answer = make_proxy(names("127.0.0.1"))(f"http://example.com:{port}/")
     assert (answer.status_code, refusal(answer)) == (502, "AI Pipe's proxy can't connect to example.com.")
+
+
+def test_a_length_beyond_measure_is_none(fetch: Fetch, provider: FakeProvider) -> None:
+    provider.answers("HEAD", "/", steps=[head(200, {"Content-Length": "9" * 5_000})])
+    answer = fetch(provider.url, "HEAD")
+    assert (answer.status_code, "Content-Length" in answer.headers) == (200, False)
 
 
 def test_a_client_is_served_so_many_times_at_once(make_proxy: MakeProxy, provider: FakeProvider) -> None:

@@ -18,7 +18,7 @@ from aipipe.forwarding import answer_headers, request_headers
 from aipipe.providers import Endpoint, Provider
 from aipipe.providers.base import read_body
 from aipipe.services import services
-from aipipe.tokens import Identity, is_native_key
+from aipipe.tokens import Identity
 from aipipe.views import guards
 from aipipe.views.bodies import whole_body
 from aipipe.views.targets import raw_target
@@ -60,7 +60,7 @@ def call(provider: str, path: str) -> Response:  # noqa: ARG001
     chosen = parts.providers.named(provider)
     target = raw_target(provider)
     credential = guards.credential()
-    if is_native_key(credential):
+    if guards.own_key(credential, chosen):
         return pass_on(chosen, target, chosen.credentials(credential), shared=False)
     identity = guards.identified(credential)
     where, _, query = target.partition("?")

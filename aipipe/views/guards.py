@@ -6,6 +6,7 @@ from flask import request
 
 from aipipe import observing, throttle
 from aipipe.errors import BudgetExceeded, NotAllowed, NotAuthenticated
+from aipipe.providers import Provider
 from aipipe.services import services
 from aipipe.tokens import Identity, is_native_key, token_from
 
@@ -30,6 +31,19 @@ def caller() -> Identity:
     if is_native_key(token):
         raise NotAuthenticated("This needs an AI Pipe token, not a provider's key. Get one at /login.")
     return identified(token)
+
+
+def own_key(token: str, provider: Provider) -> bool:
+    """Whether the credential is the caller's own key to the provider.
+
+    Raises NotAuthenticated where a provider has no keys: nothing there would tell a real one from one made up.
+    """
+    if not is_native_key(token):
+        return False
+    if provider.key_variable is None:
+        count_bad_token()
+        raise NotAuthenticated(f"{provider.name} has no keys of its own: send an AI Pipe token, from /login.")
+    return True
 
 
 def identified(token: str) -> Identity:

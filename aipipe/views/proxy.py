@@ -19,6 +19,7 @@ from aipipe.errors import InvalidRequest, NotAllowed
 from aipipe.fetching import Fetched
 from aipipe.forwarding import Headers, stranger_answer_headers, stranger_request_headers
 from aipipe.services import services
+from aipipe.views import responses
 from aipipe.views.bodies import whole_body
 from aipipe.views.targets import raw_target
 
@@ -28,7 +29,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 WITH_BODY = ("POST", "PUT", "PATCH")
 VIA = "aipipe"
 INERT = {
-    "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": responses.INERT,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -71,12 +72,12 @@ def fetch(url: str) -> Response:  # noqa: ARG001
         lambda: whole_body() or (b"" if request.method in WITH_BODY else None),
         client.watch,
     )
-    return Response(
-        Unmetered(fetched, client),
-        fetched.status,
-        incoming_headers(original, fetched),
-        direct_passthrough=True,
-    )
+    try:
+        headers = incoming_headers(original, fetched)
+    except BaseException:
+        fetched.close()
+        raise
+    return Response(Unmetered(fetched, client), fetched.status, headers, direct_passthrough=True)
 
 
 def refuse_to_mix() -> None:

@@ -17,18 +17,20 @@ from aipipe.views import session
 log = logging.getLogger(__name__)
 
 PREFLIGHT_SECONDS = "86400"
-OTHERS = {"gateway", "proxy"}  # whose answers may be somebody else's pages
 # Only scripts that a page itself names may run: `'self'` would admit what /proxy fetches.
 POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+INERT = "sandbox; default-src 'none'; frame-ancestors 'none'"  # for somebody else's page on our origin
 HSTS = "max-age=31536000"  # a year, and of this host alone
 SAFE = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
 
 
 def json_response(payload: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(payload), status, content_type="application/json")
+    """An answer for one caller: nothing on the way may keep it."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(orjson.dumps(payload), status, headers, content_type="application/json")
 
 
 def page(template: str, **values: object) -> Response:
@@ -97,7 +99,7 @@ def refuse_body(error: ParseException) -> Response:  # noqa: ARG001 - it quotes 
 def fail(error: Exception) -> Response:
     """A mistake of ours: told to the log, not to the caller."""
     name = observing.present().id
-    log.error("%s: %s %s failed", name, request.method, request.path, exc_info=error)
+    log.error("%s: %s of %s failed", name, request.method, request.endpoint, exc_info=error)  # a path may hold secrets
     return refuse(AppError(f"AI Pipe made a mistake and logged it. Try again, or tell its operator: {name}"))
 
 
@@ -123,9 +125,11 @@ def allow_every_origin(answer: Response) -> Response:
     answer.headers.extend([(name, value) for name, value in SAFE if name.lower() not in told])
     if request.is_secure:
         answer.headers["Strict-Transport-Security"] = HSTS
-    if request.blueprint not in OTHERS and answer.mimetype == "text/html":
-        answer.headers.setdefault("Content-Security-Policy", POLICY.format(nonce=session.nonce()))
-        if answer.status_code < 400:
+    if request.blueprint != "proxy" and answer.headers.get("Content-Type", "").startswith("text/html"):
+        foreign = answer.direct_passthrough
+        policy = INERT if foreign else POLICY.format(nonce=session.nonce())
+        answer.headers.setdefault("Content-Security-Policy", policy)
+        if answer.status_code < 400 and not foreign:
             return answer
     answer.headers["Access-Control-Allow-Origin"] = "*"
     answer.headers["Access-Control-Expose-Headers"] = "*, " + ", ".join(

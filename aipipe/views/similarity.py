@@ -21,7 +21,7 @@ from aipipe.metering import Bill, ClientGone
 from aipipe.providers import Provider
 from aipipe.relay import Reply, bill_headers
 from aipipe.services import services
-from aipipe.tokens import Identity, is_native_key
+from aipipe.tokens import Identity
 from aipipe.views import guards
 
 bp = Blueprint("similarity", __name__)
@@ -53,7 +53,7 @@ def embedder() -> Provider:
 
 def sender(provider: Provider, credential: str, client: Client) -> Send:
     """What makes one call for embeddings: on the caller's own key, or metered on the operator's."""
-    if is_native_key(credential):
+    if guards.own_key(credential, provider):
         headers = request_headers(HEADERS, provider.credentials(credential), shared=False)
         return lambda body: on_own_key(provider, headers, body, client)
     identity = guards.identified(credential)

@@ -82,6 +82,10 @@ SECRETIVE = {
     "proxied-path": ("/proxy/https://api.example.com:0/SECRET?x=SECRET", "/proxy/https://api.example.com:0/..."),
     "proxied-user": ("/proxy/https://bob:SECRET@api.example.com/", "/proxy/..."),
     "proxied-encoded": ("/proxy/https%3A%2F%2Fapi.example.com%2FSECRET", "/proxy/..."),
+    "absolute": ("http://a/proxy/https://api.example.com:0/SECRET", "/proxy/https://api.example.com:0/..."),
+    "absolute-query": ("http://a?SECRET", "/"),
+    "doubled": ("//proxy/https://api.example.com/SECRET", "/proxy/..."),
+    "fragment": ("/usage#SECRET", "/usage"),
     "line-break": ("/x%0a%7B%22request_id%22:1", "/x%0a%7B%22request_id%22:1"),
     "quotes": ('/x"},{"y":"', '/x"},{"y":"'),
 }

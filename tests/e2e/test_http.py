@@ -226,3 +226,11 @@ def test_a_preflight_lets_every_header_of_an_sdk_pass(server: Server, target: st
     assert "POST" in received.headers["access-control-allow-methods"]
     assert received.headers["access-control-max-age"] == "86400"
     assert "access-control-allow-credentials" not in received.headers
+
+
+@pytest.mark.parametrize("path", ["/docs", "/login", "/proxy/http://example.com/"])
+def test_a_host_that_can_not_be_read_is_a_bad_request(server: Server, path: str) -> None:
+    answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: xn--\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"AI Pipe can't read the host that this request is for." in answer
+    server.check_log()
