@@ -90,7 +90,7 @@ def test_an_exhausted_budget_is_final_and_no_sdk_tries_again(server: Server, ali
         client.chat.completions.create(**question(stream=stream))
     assert caught.value.type == "budget_exceeded"
     assert caught.value.response.headers["x-should-retry"] == "false"
-    assert "$0 is left" in caught.value.message
+    assert "$0.00 is left" in caught.value.message
     assert counter.sent == 1
 
 
