@@ -9,7 +9,10 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-LONGEST = 60_000  # characters: beyond these, text made to be slow takes more than a second
+# Beyond these, text that is made to be slow takes more than a sixth of a second, and is shown as it is.
+LONGEST = 60_000  # characters
+MOST_MARKS = 10_000
+MARKS = re.compile(r"[\[!*_|`<~]")
 ALIGNED = re.compile(r"text-align:(left|center|right)")
 CELLS = ("th", "td")
 TAGS = {
@@ -47,7 +50,8 @@ def render(text: str) -> str:
 
     Code has a button that copies it (see `app.js`); code and tables scroll by keyboard where they are too wide.
     """
-    safe = _cleaner.clean(_to_html(text)) if len(text) <= LONGEST else f"<pre><code>{html.escape(text)}</code></pre>"
+    plain = len(text) > LONGEST or len(MARKS.findall(text)) > MOST_MARKS
+    safe = f"<pre><code>{html.escape(text)}</code></pre>" if plain else _cleaner.clean(_to_html(text))
     for tag, furnished in _FURNITURE.items():
         safe = safe.replace(tag, furnished)
     return safe

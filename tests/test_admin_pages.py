@@ -372,7 +372,8 @@ def test_whose_budget_is_used_up_is_told_when_there_is_more(app: Flask, dana: Fl
     client = signed_in(app, ALICE)
     for more, spent in (("", 0.05), (f"More is free from {TODAY + timedelta(days=2)} (UTC).", 0.01)):
         spend(ledger, ALICE, spent)
-        for page in (dana.get(f"/admin/people/{ALICE}").text, client.get("/usage", headers=PAGE).text):
+        own = [client.get(path, headers=PAGE).text for path in ("/login", "/usage")]
+        for page in (dana.get(f"/admin/people/{ALICE}").text, *own):
             assert re.findall("More is free[^<]*", page) == ([more] if more else [])
 
 
@@ -486,6 +487,15 @@ def test_a_token_is_made_when_the_admin_is_sure_and_shown_once(
     assert f"{DANA} made a token for {ALICE}" in caplog.text
     assert found[1] not in caplog.text
     assert not JWT.search(str(made.headers))
+    assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text
+
+
+def test_a_cookie_that_was_kept_shows_no_second_token(dana: FlaskClient) -> None:
+    form(dana, "/admin/issue", email=ALICE)
+    kept = dana.get_cookie("aipipe")
+    assert kept
+    assert "eyJ" in dana.get(f"/admin/people/{ALICE}").text
+    dana.set_cookie("aipipe", kept.value)
     assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text
 
 

@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from aipipe import redirects, tokens
 from aipipe.ledger import Grant, Ledger, Purpose, Usages
+from aipipe.views.handoff import MOST_VISITS
 
 ALICE, BOB, CHARLIE, DANA = "alice@example.com", "bob@example.com", "charlie@example.org", "dana@example.com"
 APP, EVIL = "https://alice.github.io", "https://evil.example"
@@ -207,6 +208,18 @@ def test_an_allowed_app_is_remembered_and_for_this_person_alone(app: Flask, alic
     assert ticket(ask(alice, f"{EVIL}/"))
     assert ticket(ask(signed_in(app, BOB)))
     assert ticket(ask(signed_in(app, CHARLIE)))
+
+
+def test_no_page_makes_tokens_of_an_app_without_end(app: Flask, alice: FlaskClient) -> None:
+    first = app_token(alice)
+    answers = [ask(alice).status_code for _ in range(60)]
+    assert answers == [303] * (MOST_VISITS - 1) + [429] * (61 - MOST_VISITS)
+    assert usage(app, first).status_code == 200
+
+
+def test_what_is_fetched_before_it_is_wanted_gets_no_token(alice: FlaskClient) -> None:
+    app_token(alice)
+    assert ticket(ask(alice, **{"Sec-Purpose": "prefetch;prerender"}))
 
 
 def test_tokens_end_when_the_apps_time_does(make_app: MakeApp) -> None:

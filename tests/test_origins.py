@@ -134,3 +134,47 @@ def test_a_session_of_long_ago_or_of_another_secret_is_none(make_app: MakeApp, m
     later = time.time() + 31 * 86_400
     monkeypatch.setattr("time.time", lambda: later)
     assert ALICE not in alice.get("/login").text
+
+
+def test_a_reset_ends_every_session_but_the_one_that_asked_for_it(make_app: MakeApp) -> None:
+    first = make_app(dev=True)
+    here, elsewhere = signed_in(first, ALICE), signed_in(first, ALICE)
+    assert here.post("/login/reset", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+    assert ALICE in here.get("/login").text
+    assert ALICE not in elsewhere.get("/login").text
+    first.extensions["aipipe"].ledger.reset_tokens(ALICE)  # as an admin does
+    assert ALICE not in here.get("/login").text
+
+
+FORM, JSON, PART = "application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize("kind", [FORM, JSON, PART])
+@pytest.mark.parametrize(
+    "path", ["/token", "/login/google", "/login", "/login/allow", "/admin/issue", "/playground/code"]
+)
+def test_what_is_no_providers_is_small(make_app: MakeApp, path: str, kind: str) -> None:
+    dana = signed_in(make_app(dev=True, GOOGLE_CLIENT_ID="a.apps.googleusercontent.com"), DANA)
+    body = b'{"a": "' + b"x" * 2**22 + b'"}' if kind == JSON else b"%ff&" * 2**21
+    answer = dana.post(path, data=body, content_type=kind, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/chat/completions", "/similarity"])
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b'{"a":1},'])
+def test_a_large_question_of_too_many_parts_is_not_even_read(
+    make_app: MakeApp, token: Callable[[str], str], path: str, piece: bytes
+) -> None:
+    body = b'{"model": "gpt-4.1-nano", "messages": [' + piece * 400_000 + b"0]}"
+    answer = (
+        make_app()
+        .test_client()
+        .post(
+            path,
+            data=body,
+            content_type=JSON,
+            headers={"Authorization": f"Bearer {token(ALICE)}"},
+            environ_overrides={"RAW_URI": path},
+        )
+    )
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (413, "request_too_large")

@@ -481,3 +481,10 @@ def test_hostile_answers_reach_the_page_as_harmless_html_only(alice: FlaskClient
     text, end = events(alice.post("/playground/chat", json=HELLO))
     assert "event: aipipe" in text
     assert "<img" not in end["html"]
+
+
+@pytest.mark.parametrize("mark", ["[", "![", "_*", "a|", "`"])
+def test_text_that_is_made_to_be_slow_is_shown_as_it_is(mark: str) -> None:
+    text = mark * 20_000
+    assert markdown.render(text).startswith(f'<pre class="copyable"><code tabindex="0">{mark * 99}')
+    assert not markdown.render(mark * 1_000).startswith(f'<pre class="copyable"><code tabindex="0">{mark * 99}')

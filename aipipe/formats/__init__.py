@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aipipe.formats.audio import Speech, Transcription, Translation
-from aipipe.formats.base import JSON, UNREADABLE, Context, Format, Reading, Watch, parse
+from aipipe.formats.base import JSON, UNREADABLE, Context, Format, Reading, Watch, check_parts, parse
 from aipipe.formats.chat import Chat
 from aipipe.formats.compatible_chat import CompatibleChat
 from aipipe.formats.completions import Completions
@@ -35,5 +35,6 @@ __all__ = [
     "Transcription",
     "Translation",
     "Watch",
+    "check_parts",
     "parse",
 ]

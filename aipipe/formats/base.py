@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from aipipe.admission import Ask
-from aipipe.errors import InvalidRequest, NotAllowed
+from aipipe.errors import InvalidRequest, NotAllowed, TooLarge
 from aipipe.models import Limits
 from aipipe.sse import Event
 from aipipe.usage_parsing import Flavour, Usage
@@ -31,6 +31,8 @@ UNWRITTEN = frozenset({
     "role", "id", "type", "name", "format", "data", "signature", "thought_signature", "extra_content", "images",
     "annotations",
 })  # fmt: skip
+
+MOST_PARTS = 200_000  # of a request: six megabytes of program text have as many braces
 
 # Providers wrap messages in a template of their own: more than the JSON around them, for very short ones.
 TEMPLATE_BYTES = 64
@@ -130,6 +132,12 @@ class Reader:
         """Keeps the usage of `answer` if it has one: the last one seen counts."""
         if answer.get("usage") and (usage := self.flavour.read(answer)):
             self.reading.usage = usage
+
+
+def check_parts(raw: bytes) -> None:
+    """Raises TooLarge for a large body of more parts than anybody needs: to read these would hold up everybody else."""
+    if len(raw) > 2**20 and (raw.count(b"[") + raw.count(b"{") > MOST_PARTS or raw.count(b":") > 2 * MOST_PARTS):
+        raise TooLarge(f"AI Pipe takes JSON of at most {MOST_PARTS} lists and objects, and twice as many fields.")
 
 
 def parse(data: bytes) -> JSON | None:

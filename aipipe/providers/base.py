@@ -13,7 +13,7 @@ import orjson
 from aipipe.admission import Ask
 from aipipe.budgets import Budget
 from aipipe.errors import InvalidRequest, NotAllowed, NotConfigured, UnknownPrice
-from aipipe.formats import JSON, Context, Format, parse
+from aipipe.formats import JSON, Context, Format, check_parts, parse
 from aipipe.kept import Kept
 from aipipe.models import limits
 from aipipe.pricing import Prices
@@ -222,7 +222,8 @@ DEEPEST = 254
 
 
 def read_body(raw: bytes) -> JSON:
-    """The JSON object that a request consists of. Raises InvalidRequest when it isn't one."""
+    """The JSON object that a request consists of. Raises InvalidRequest when it isn't one, or is of too many parts."""
+    check_parts(raw)
     body = parse(raw)
     if body is None:
         raise InvalidRequest("AI Pipe expected a JSON object as the request's body.")

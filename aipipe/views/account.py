@@ -8,7 +8,7 @@ from flask import Blueprint, Response, redirect, request
 
 from aipipe.errors import InvalidRequest, NotAllowed, NotFound
 from aipipe.redirects import Asked
-from aipipe.services import services, window
+from aipipe.services import services, standing
 from aipipe.tokens import plausible_email
 from aipipe.views import google_sign_in, guards, handoff, session
 from aipipe.views.responses import json_response, page
@@ -30,15 +30,12 @@ def login() -> Response:
         return handoff.answer(user, asked)
     if request.args.get("next"):
         return redirect(session.own_path(request.args["next"]), 303)  # type: ignore[return-value]
-    budget = services().budgets.find(user.email)
-    first, _ = window(budget)
     return page(
         "account/token.html",
         url=services().public_url(),
         token=services().issue_token(user.email),
         example=example(),
-        budget=budget,
-        spent=services().ledger.spent(user.email, first),
+        standing=standing(user.email),
         reset=request.args.get("done") == "reset",
     )
 
@@ -101,9 +98,11 @@ def ask_about_reset() -> Response:
 
 @bp.post("/login/reset")
 def reset() -> Response:
-    """Makes every token of the person who is signed in void; the page then shows a new one."""
+    """Makes every token of the person who is signed in void, and ends their sessions but this one; the page then shows
+    a new one."""
     guards.require_same_origin()
-    services().ledger.reset_tokens(session.person().email)
+    email = session.person().email
+    session.begin(email, since=services().ledger.reset_tokens(email))
     return redirect("/login?done=reset", 303)  # type: ignore[return-value]
 
 

@@ -27,6 +27,7 @@ bp = Blueprint("handoff", __name__)
 
 PATH = "/login/allow"
 TICKET_SECONDS = 600  # from the question to its answer
+MOST_VISITS = 10  # of one person to one app in a minute: each makes a token, and there are only so many
 LEAST_CAP = 1000  # nanodollars: below a millionth of a dollar no answer is to be had
 
 
@@ -53,6 +54,9 @@ def answer(user: Identity, asked: Asked) -> Response:
         raise NotAllowed("AI Pipe hands tokens only to a page of its own window. Open the app by itself.")
     apps = services().ledger.apps
     found = apps.find(user.email, origin)
+    if "prefetch" in request.headers.get("Sec-Purpose", ""):
+        return question(user, asked)  # which makes nothing
+    services().throttle.count("visits to the same app", f"{user.email} {origin}", MOST_VISITS)
     if apps.live(found):
         return hand_over(user.email, asked)
     if trusted(origin) and not (found and found.revoked):

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, request
 
 from aipipe.catalog import PATIENCE, Model
-from aipipe.services import services, window
+from aipipe.services import services, standing
 from aipipe.views import session
 from aipipe.views.account import example
 from aipipe.views.responses import page
@@ -57,15 +57,13 @@ class View:
 def home() -> Response:
     """What AI Pipe is, the lines to paste, and what is offered here in a few."""
     user = session.signed_in()
-    budget = services().budgets.find(user.email) if user else None
     ranges = {name: sorted(each, key=dearness) for name, each in offered(GLANCE).items()}
     return page(
         "home/home.html",
         url=services().public_url(),
         example=example(),
         open=user or services().dev or services().config["GOOGLE_CLIENT_ID"],
-        budget=budget,
-        spent=services().ledger.spent(user.email, window(budget)[0]) if user and budget else 0,
+        standing=standing(user.email) if user else None,
         providers={name: (len(each), each[0], each[-1]) for name, each in ranges.items()},
     )
 

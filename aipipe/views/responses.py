@@ -23,6 +23,9 @@ POLICY = (
     " font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 INERT = "sandbox; default-src 'none'; frame-ancestors 'none'"  # for somebody else's page on our origin
+# Bytes of a body that isn't for a provider or another site; a conversation is longer than a form.
+SMALL, CONVERSATION = 2**16, 2**22
+FOR_OTHERS = {"gateway", "proxy", "similarity"}
 HSTS = "max-age=31536000"  # a year, and of this host alone
 SAFE = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
 
@@ -55,6 +58,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ParseException, refuse_body)
     app.register_error_handler(Exception, fail)
     app.before_request(answer_preflight)
+    app.before_request(bound_body)
     app.after_request(allow_every_origin)
 
 
@@ -114,6 +118,13 @@ def answer_preflight() -> Response | None:
     answer.headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     answer.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
     return answer
+
+
+def bound_body() -> None:
+    """A form of many megabytes takes half a minute to be read, and holds up everybody's streams."""
+    if request.blueprint not in FOR_OTHERS:
+        most = CONVERSATION if request.blueprint == "playground" else SMALL
+        request.max_content_length = min(request.max_content_length or most, most)
 
 
 def allow_every_origin(answer: Response) -> Response:

@@ -11,7 +11,7 @@ from flask import Flask, Request, Response, current_app, g, redirect, request, s
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
 from aipipe import redirects
-from aipipe.errors import NotAuthenticated
+from aipipe.errors import LedgerUnavailable, NotAuthenticated
 from aipipe.money import readable, show
 from aipipe.services import services
 from aipipe.tokens import Identity
@@ -47,15 +47,15 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(show, "exact")
     app.add_template_filter(moment)
     app.add_template_filter(day)
-    app.context_processor(lambda: {"user": signed_in(), "nonce": nonce, "path": request.path, "menu": menu})
+    app.context_processor(lambda: {"user": greeted(), "nonce": nonce, "path": request.path, "menu": menu})
 
 
-def begin(email: str) -> None:
-    """Signs `email` in, in a session that has nothing of an earlier one."""
+def begin(email: str, since: float | None = None) -> None:
+    """Signs `email` in, now or as if at `since`, in a session that has nothing of an earlier one."""
     session.clear()
     session.permanent = True
     session["email"] = email.lower()
-    session["since"] = time.time()
+    session["since"] = since or time.time()
 
 
 def end() -> None:
@@ -63,11 +63,21 @@ def end() -> None:
 
 
 def signed_in() -> Identity | None:
-    """Who is signed in, if anybody."""
+    """Who is signed in, if anybody. A session ends with the tokens that were there when it began."""
     email, since = session.get("email"), session.get("since")
     if not isinstance(email, str) or not isinstance(since, float) or since < time.time() - SESSION_DAYS * 86_400:
         return None
+    if since < (services().ledger.void_before(email) or 0):
+        return None
     return Identity(email, admin=email in services().config["ADMIN_EMAILS"])
+
+
+def greeted() -> Identity | None:
+    """Who is signed in, for a page's head: on the page that says that the ledger is away, nobody."""
+    try:
+        return signed_in()
+    except LedgerUnavailable:
+        return None
 
 
 def person() -> Identity:
@@ -109,7 +119,7 @@ def day(seconds: float) -> str:
 
 def menu() -> list[tuple[str, str]]:
     """Paths and names of the pages for whoever is signed in."""
-    user = signed_in()
+    user = greeted()
     pages = [
         ("playground", "/playground", "Playground"),
         ("usage", "/usage", "Usage"),

@@ -15,7 +15,7 @@ from aipipe.answers import Whole
 from aipipe.client import Client
 from aipipe.cosines import Question, Vectors
 from aipipe.errors import NotConfigured, ProviderError
-from aipipe.formats import JSON, UNREADABLE, parse
+from aipipe.formats import JSON, UNREADABLE, check_parts, parse
 from aipipe.forwarding import Headers, answer_headers, request_headers
 from aipipe.metering import Bill, ClientGone
 from aipipe.providers import Provider
@@ -39,7 +39,9 @@ def compare() -> Response:
     provider = embedder()
     client = Client(request.environ)
     send = sender(provider, guards.credential(), client)
-    question = cosines.read(request.get_data(cache=False))
+    raw = request.get_data(cache=False)
+    check_parts(raw)
+    question = cosines.read(raw)
     return answer(provider, send, question, client)
 
 
