@@ -293,7 +293,7 @@ def signer(age: float = 0) -> Any:
 TICKETS: dict[str, Callable[[str], str]] = {
     "none": lambda good: "",
     "made up": lambda good: "made-up",
-    "changed": lambda good: good[:-1] + ("A" if good[-1] != "A" else "B"),
+    "changed": lambda good: good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1],
     "of another secret": lambda good: itsdangerous.URLSafeTimedSerializer("x" * 32, salt="aipipe consent").dumps(
         [ALICE, f"/login?redirect={EVIL}/", "word"]
     ),
