@@ -490,6 +490,11 @@ def test_a_token_is_made_when_the_admin_is_sure_and_shown_once(
     assert "eyJ" not in dana.get(f"/admin/people/{ALICE}").text
 
 
+def test_an_admin_who_resets_their_own_tokens_stays_signed_in(dana: FlaskClient) -> None:
+    assert form(dana, "/admin/reset", email=DANA).status_code == 303
+    assert dana.get("/admin", headers=PAGE).status_code == 200
+
+
 def test_a_cookie_that_was_kept_shows_no_second_token(dana: FlaskClient) -> None:
     form(dana, "/admin/issue", email=ALICE)
     kept = dana.get_cookie("aipipe")

@@ -141,8 +141,11 @@ def reset() -> Response | str:
     if request.method != "POST":
         text = "Every token they have stops working at once, in every app. Nothing is lost but the tokens."
         return question(f"Reset the tokens of {email}?", text, "Reset the tokens")
-    services().ledger.reset_tokens(email)
-    log.warning("%s reset the tokens of %s", me(), email)
+    admin = me()
+    moment = services().ledger.reset_tokens(email)
+    if email == admin:
+        session.begin(email, since=moment)
+    log.warning("%s reset the tokens of %s", admin, email)
     return back(email, "reset")
 
 
