@@ -58,7 +58,7 @@ def read(raw: bytes) -> Question:
     numbers: dict[str, int] = {}
     docs = _numbered(body.get("docs"), "docs", numbers)
     topics = None if body.get("topics") is None else _numbered(body["topics"], "topics", numbers)
-    _bounded(len(numbers), len(docs), len(docs if topics is None else topics))
+    _bounded(len(docs), len(docs if topics is None else topics))
     return Question(model or DEFAULT_MODEL, precision, list(numbers), docs, topics)
 
 
@@ -66,8 +66,13 @@ def _numbered(items: Any, name: str, numbers: dict[str, int]) -> NDArray[np.intp
     """The number of each text of a list; those not met before get the next ones."""
     if not isinstance(items, list) or not items:
         raise InvalidRequest(f'{name} must be a list of at least one text, such as ["one text", "another"].')
-    texts = (_text(item, f"{name}[{position}]") for position, item in enumerate(items))
-    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.intp)
+    found = []
+    for position, item in enumerate(items):
+        text = item if isinstance(item, str) and item else _text(item, f"{name}[{position}]")
+        found.append(numbers.setdefault(text, len(numbers)))
+        if len(numbers) > MOST_TEXTS:  # at once: there may be millions
+            raise InvalidRequest(f"AI Pipe compares at most {MOST_TEXTS:,} different texts at once.")
+    return np.array(found, dtype=np.intp)
 
 
 def _text(item: Any, where: str) -> str:
@@ -82,9 +87,7 @@ def _text(item: Any, where: str) -> str:
     return item
 
 
-def _bounded(texts: int, docs: int, topics: int) -> None:
-    if texts > MOST_TEXTS:
-        raise InvalidRequest(f"AI Pipe compares at most {MOST_TEXTS:,} different texts at once, not {texts:,}.")
+def _bounded(docs: int, topics: int) -> None:
     if docs * topics > MOST_PAIRS:
         raise InvalidRequest(f"AI Pipe compares at most {MOST_PAIRS:,} pairs at once, not {docs:,} x {topics:,}.")
 
