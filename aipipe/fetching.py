@@ -25,6 +25,7 @@ from gevent.threadpool import ThreadPool
 
 from aipipe.addresses import Address, Rules, Target, rules
 from aipipe.errors import NotAllowed, ProviderError, ProviderTimeout
+from aipipe.sockets import Watch
 from aipipe.throttle import Throttle, client
 
 CHUNK_BYTES = 65_536
@@ -39,7 +40,6 @@ SLOWEST_READER = 60.0  # seconds after the end of a fetch; by then a worker that
 Headers = list[tuple[str, str]]
 LookUp = Callable[[str, int], list[str]]
 ReadBody = Callable[[], bytes | None]
-Watch = Callable[[Callable[[], None]], Callable[[], None]]
 
 _getaddrinfo = get_original("socket", "getaddrinfo")
 
@@ -86,9 +86,8 @@ class Fetcher:
     ) -> Fetched:
         """Sends a request to `target` for who comes from `address`, and waits for the head of the answer.
 
-        The body is asked for once they have been let in. `watch` begins to watch for a reason to hang up while we
-        wait, calls what it is given when there is one, and returns what ends it. Redirects are not followed. Whoever
-        takes the answer must close it.
+        The body is asked for once they have been let in. `watch` tells of a reason to hang up while we wait. Redirects
+        are not followed. Whoever takes the answer must close it.
 
         Raises:
             RateLimited: the client asks too often.

@@ -17,7 +17,7 @@ HOP_BY_HOP = frozenset({
     "transfer-encoding", "upgrade",
 })  # fmt: skip
 STAY_HERE = HOP_BY_HOP | {
-    "host", "content-length", "accept-encoding", "cookie", "origin", "referer", "forwarded", "x-real-ip", "expect",
+    "host", "content-length", "accept-encoding", "cookie", "origin", "referer", "expect",
     "authorization", "x-api-key", "x-goog-api-key",
 }  # fmt: skip
 STAY_HERE_FROM_SHARED_KEY = frozenset({
@@ -91,7 +91,7 @@ def answer_headers(provider: Headers, *, shared: bool) -> Headers:
 
 
 # What /proxy keeps from a stranger: who the caller is to us, and how the request came here.
-FOR_US = HOP_BY_HOP | {"host", "content-length", "cookie", "forwarded", "x-real-ip", "expect"}
+FOR_US = HOP_BY_HOP | {"host", "content-length", "cookie", "expect"}
 # What a stranger must not tell a browser in our name, or what we tell it ourselves.
 FOR_THEM = HOP_BY_HOP | {
     "server", "date", "content-length", "location", "www-authenticate",

@@ -23,7 +23,7 @@ import gevent
 
 from aipipe.errors import InvalidRequest, ProviderError, ProviderTimeout
 from aipipe.http1 import Headers, Incoming, Malformed, request_head
-from aipipe.sockets import readable
+from aipipe.sockets import Watch, readable
 
 CHUNK_BYTES = 65_536
 IDLE_SECONDS = 30.0  # a pooled connection that nobody used for so long is closed
@@ -39,7 +39,6 @@ class Sized(Protocol):
 
 Body = bytes | Sized
 Origin = tuple[str, str, int]  # scheme, host and port
-Watch = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +164,8 @@ class Pool:
     ) -> Answer:
         """Sends a request to `base` + `target`, both byte for byte, and waits for the head of the answer.
 
-        `name` is the provider's, for messages. `watch` begins to watch for a reason to hang up while we wait, calls
-        what it is given when there is one, and returns what ends it; the answer is then a ProviderError.
+        `name` is the provider's, for messages. `watch` tells of a reason to hang up while we wait; the
+        answer is then a ProviderError.
 
         Raises:
             InvalidRequest: the target or a header holds what HTTP doesn't allow.

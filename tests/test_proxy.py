@@ -525,12 +525,22 @@ def test_a_look_up_is_a_part_of_the_time_for_the_whole(make_proxy: MakeProxy, ha
 
 
 def test_twenty_slow_look_ups_keep_nobody_elses_waiting(hang: fetching.LookUp) -> None:
-    """Everybody else's are gevent's own, in ten threads."""
+    """Those of providers are gevent's own, in ten threads."""
     nobody: Any = None
-    fetcher = fetching.build(PROXY_DEFAULTS, nobody, loopback=False, look_up=hang)
+    begun = threading.Semaphore(0)
+
+    def look_up(host: str, port: int) -> list[str]:
+        if host == "example.org":
+            return ["8.8.8.8"]
+        begun.release()
+        return hang(host, port)
+
+    fetcher = fetching.build(PROXY_DEFAULTS, nobody, loopback=False, look_up=look_up)
     slow = [gevent.spawn(fetcher.resolve, "example.com", 80, PATIENCE) for _ in range(20)]
-    gevent.sleep(0)  # no wait: lets them begin
     with gevent.Timeout(PATIENCE / 2):
+        quick = gevent.spawn(fetcher.resolve, "example.org", 80, PATIENCE).get()
+        assert [str(address) for address in quick] == ["8.8.8.8"]
+        assert all(begun.acquire(timeout=PATIENCE) for _ in slow)
         assert gevent.get_hub().resolver.getaddrinfo("127.0.0.1", 80)
         assert gevent.get_hub().threadpool.apply(lambda: "a look-up") == "a look-up"
     gevent.killall(slow)

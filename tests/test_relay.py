@@ -1,4 +1,4 @@
-"""Answers that are not streams, from a real connection to a real ledger: what is passed on, and what is charged."""
+"""Answers from a real connection to a real ledger: what is passed on and charged, of streams at their edges."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from asking import BUDGET, call
 from ledgers import ALICE, open_at
 from raw_server import PATIENCE, Server, answer, shared_pool
 
-from aipipe import relay
+from aipipe import relay, sse
 from aipipe.client import Client
 from aipipe.errors import ProviderError
 from aipipe.ledger import Ledger
 from aipipe.metering import Charge, Metering
+from aipipe.streaming import Stream
 from aipipe.tokens import Identity
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 20}  # 210 nanodollars
@@ -187,3 +188,35 @@ def test_without_room_for_a_large_answer_what_came_is_charged(
         relayed(server, charge_at(server, ledger), whole=4)
     (entry,) = ledger.entries(ALICE)
     assert (entry.cost, entry.ended) == (HI + 10 * -(-len(WHOLE) // 4), "partial")
+
+
+# Streams, of which not all was read
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+TOLD = b"data: " + orjson.dumps({"id": "c", "choices": [], "usage": USAGE, "padding": "x" * 100}) + b"\n\n"
+
+
+def begun(server: Server, ledger: Ledger, said: bytes) -> Stream:
+    server.plays(answer(STREAM, said))
+    charge = charge_at(server, ledger)
+    body = relay.send(shared_pool(), charge, "POST", "/v1/x", [], b"{}", Client({})).body
+    assert isinstance(body, Stream)
+    return body
+
+
+def test_the_usage_that_comes_as_the_caller_leaves_is_charged(server: Server, ledger: Ledger) -> None:
+    stream = begun(server, ledger, TOLD)
+    assert next(stream) == b""
+    stream._left = True  # seen by the watch while the last chunk was on its way
+    assert list(stream) == []
+    assert [entry.cost for entry in ledger.entries(ALICE)] == [210]
+
+
+def test_an_event_too_long_to_be_read_is_charged_as_if_all_of_it_were_text(
+    server: Server, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 80)
+    stream = begun(server, ledger, TOLD)
+    assert TOLD in b"".join(stream)
+    (entry,) = ledger.entries(ALICE)
+    assert (entry.cost, entry.ended) == (HI + 10 * 80 // 4, "partial")

@@ -65,7 +65,7 @@ def eventually(so: Callable[[], object], what: str, patience: float = PATIENCE) 
     deadline = time.monotonic() + patience
     while not so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
-        time.sleep(0.005)
+        time.sleep(0.005)  # between two looks: nothing tells when to look
 
 
 def delivered(connection: socket.socket) -> None:

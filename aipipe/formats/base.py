@@ -133,6 +133,12 @@ class Reader:
         if answer.get("usage") and (usage := self.flavour.read(answer)):
             self.reading.usage = usage
 
+    def whole(self, answer: Mapping[str, Any]) -> Reading:
+        """What an answer tells that isn't a stream."""
+        self.take(answer)
+        self.reading.identify(answer)
+        return self.reading
+
 
 def check_parts(raw: bytes) -> None:
     """Raises TooLarge for a large body of more parts than anybody needs: to read these would hold up everybody else."""

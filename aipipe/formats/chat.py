@@ -142,7 +142,7 @@ class Chat(OpenAIFamily):
         ask_for_usage(body)
 
     def read(self, answer: JSON) -> Reading:
-        return read_choices(answer, CHAT)
+        return self.watch().whole(answer)
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(CHAT)
@@ -152,13 +152,6 @@ def ask_for_usage(body: JSON) -> None:
     if body.get("stream"):
         options = body.get("stream_options")
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-
-
-def read_choices(answer: JSON, flavour: Flavour) -> Reading:
-    reader = Reader(flavour)
-    reader.take(answer)
-    reader.reading.identify(answer)
-    return reader.reading
 
 
 def written(choice: dict[str, Any]) -> Iterable[object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aipipe.formats.base import JSON, Reading
 from aipipe.formats.chat import CHAT, Chat, ChoicesWatch
 
 
@@ -14,12 +13,6 @@ class CompatibleChat(Chat):
 
     https://docs.x.ai/docs/guides/reasoning
     """
-
-    def read(self, answer: JSON) -> Reading:
-        watch = self.watch()
-        watch.take(answer)
-        watch.reading.identify(answer)
-        return watch.reading
 
     def watch(self) -> ThoughtsWatch:
         return ThoughtsWatch(CHAT)

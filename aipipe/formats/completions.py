@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aipipe.admission import Ask
 from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading, count, refuse_fields
-from aipipe.formats.chat import CHAT, NO_PRICE, ChoicesWatch, ask_for_usage, read_choices
+from aipipe.formats.chat import CHAT, NO_PRICE, ChoicesWatch, ask_for_usage
 
 DEFAULT_CAP = 16  # the provider's own; always sent, since others' is "no limit"
 
@@ -30,7 +30,7 @@ class Completions(OpenAIFamily):
         ask_for_usage(body)
 
     def read(self, answer: JSON) -> Reading:
-        return read_choices(answer, CHAT)
+        return self.watch().whole(answer)
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(CHAT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aipipe.admission import Ask
 from aipipe.errors import InvalidRequest
 from aipipe.formats.base import JSON, Context, OpenAIFamily, Reading
-from aipipe.formats.chat import ChoicesWatch, read_choices
+from aipipe.formats.chat import ChoicesWatch
 from aipipe.usage_parsing import Flavour
 
 EMBEDDINGS = Flavour("openai", "embeddings")
@@ -23,7 +23,7 @@ class Embeddings(OpenAIFamily):
         """There is nothing to cap."""
 
     def read(self, answer: JSON) -> Reading:
-        return read_choices(answer, EMBEDDINGS)
+        return self.watch().whole(answer)
 
     def watch(self) -> ChoicesWatch:
         return ChoicesWatch(EMBEDDINGS)

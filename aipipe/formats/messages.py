@@ -86,10 +86,7 @@ class Messages:
             body["max_tokens"] = tokens
 
     def read(self, answer: JSON) -> Reading:
-        watch = self.watch()
-        watch.take(answer)
-        watch.reading.identify(answer)
-        return watch.reading
+        return self.watch().whole(answer)
 
     def watch(self) -> MessagesWatch:
         return MessagesWatch(MESSAGES)

@@ -98,10 +98,7 @@ class Responses(OpenAIFamily):
             body["max_output_tokens"] = tokens
 
     def read(self, answer: JSON) -> Reading:
-        watch = self.watch()
-        watch.take(answer)
-        watch.reading.identify(answer)
-        return watch.reading
+        return self.watch().whole(answer)
 
     def watch(self) -> ResponsesWatch:
         return ResponsesWatch(RESPONSES)

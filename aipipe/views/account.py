@@ -77,9 +77,7 @@ def sign_out() -> Response:
 def token() -> Response:
     """A token of whoever is signed in, for the lines that they copy: pages show none where nobody asked for it."""
     guards.require_same_origin()
-    answer = json_response({"token": services().issue_token(session.person().email)})
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    return json_response({"token": services().issue_token(session.person().email)})
 
 
 @bp.get("/login/reset")

@@ -57,9 +57,3 @@ def redeem(fields: Mapping[str, Any]) -> Response:
         raise NotAuthenticated("This code was used, is over a minute old, or isn't this app's. Sign in again.")
     handed, token = found
     return json_response({"token": token, "email": handed.email, "app": handed.app, "expires": int(handed.expires)})
-
-
-@bp.after_request
-def forget(answer: Response) -> Response:
-    answer.headers["Cache-Control"] = "no-store"
-    return answer

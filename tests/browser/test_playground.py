@@ -160,12 +160,17 @@ def test_from_the_first_page_three_clicks_lead_to_an_answer(
     expect(answers(quiet)).to_contain_text("Money that grows.")
 
 
-def test_stopping_hangs_up_keeps_what_was_written_and_tells_its_cost(
-    chat: Page, site: Site, provider: Script, alice: Caller
-) -> None:
+def half_told(chat: Page, provider: Script) -> None:
+    """A story that the provider doesn't go on with."""
     provider.answers("POST", CHAT, sse=chunks("Once *upon*", Gate("never"), " a time"))
     say(chat, "Tell me a story")
     expect(answers(chat)).to_contain_text("Once *upon*")
+
+
+def test_stopping_hangs_up_keeps_what_was_written_and_tells_its_cost(
+    chat: Page, site: Site, provider: Script, alice: Caller
+) -> None:
+    half_told(chat, provider)
     chat.get_by_role("button", name="Stop").click()
     provider.closed.wait()
     expect(answers(chat).locator("em")).to_have_text("upon")
@@ -232,9 +237,7 @@ def test_a_conversation_goes_with_new_and_with_signing_out(
 def test_who_leaves_in_mid_answer_finds_its_beginning_and_its_cost(
     chat: Page, site: Site, provider: Script, alice: Caller
 ) -> None:
-    provider.answers("POST", CHAT, sse=chunks("Once *upon*", Gate("never"), " a time"))
-    say(chat, "Tell me a story")
-    expect(answers(chat)).to_contain_text("Once *upon*")
+    half_told(chat, provider)
     chat.goto(f"{site.server.url}/docs")
     provider.closed.wait()
     entry = site.server.entry(alice)
