@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, flash, get_flashed_messages, redirect, render_template, request
-from markupsafe import Markup, escape
 
 from aipipe import charts
 from aipipe.errors import InvalidRequest
@@ -36,12 +35,6 @@ DONE = {
 def path(email: str) -> str:
     """Where a person's page is."""
     return f"/admin/people/{quote(email, safe='@')}"
-
-
-@bp.app_template_filter("breakable")
-def breakable(email: str) -> Markup:
-    """An email that is broken, where it must be, after its @ and its dots."""
-    return escape(email).replace("@", Markup("@<wbr>")).replace(".", Markup(".<wbr>"))
 
 
 @bp.get("/admin/people/<path:email>")

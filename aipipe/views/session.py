@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from flask import Flask, Request, Response, current_app, g, redirect, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from markupsafe import Markup, escape
 
 from aipipe import redirects
 from aipipe.errors import LedgerUnavailable, NotAuthenticated
@@ -47,6 +48,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(show, "exact")
     app.add_template_filter(moment)
     app.add_template_filter(day)
+    app.add_template_filter(breakable)
     app.context_processor(lambda: {"user": greeted(), "nonce": nonce, "path": request.path, "menu": menu})
 
 
@@ -115,6 +117,11 @@ def day(seconds: float) -> str:
     """A date as pages show it, in UTC: `27 December 2026`."""
     date = datetime.fromtimestamp(seconds, UTC)
     return f"{date.day} {date:%B %Y}"
+
+
+def breakable(name: str) -> Markup:
+    """An email or an origin, which is broken, where it must be, after an @ or a dot."""
+    return escape(name).replace("@", Markup("@<wbr>")).replace(".", Markup(".<wbr>"))
 
 
 def menu() -> list[tuple[str, str]]:
