@@ -119,7 +119,7 @@ def issue() -> Response | str:
     if request.method != "POST":
         return question(
             f"Make a token for {email}?",
-            f"Whoever has it acts as {email} and spends their budget, for {services().config['TOKEN_DAYS']} days."
+            f"Whoever has it acts as this person and spends their budget, for {services().config['TOKEN_DAYS']} days."
             " It is shown once. Tokens that they have go on working.",
             "Make the token",
         )
